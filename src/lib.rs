@@ -5,17 +5,19 @@
 //! | floor | modules |
 //! |---|---|
 //! | 6 | `cli` |
-//! | 5 | `eval`, `verify` |
+//! | 5 | `eval`, `verify`, `bench` |
 //! | 4 | `tasks`, `train` |
 //! | 3 | `model` |
-//! | 2 | `results`, `checkpoint` |
+//! | 2 | `results`, `checkpoint`, `machine` |
 //! | 1 | `nn`, `tokenizer`, `data`, `request`, `metrics` |
 //! | 0 | `stats` |
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod eval;
+pub mod machine;
 pub mod metrics;
 pub mod model;
 pub mod nn;

@@ -8,7 +8,7 @@ use assert_cmd::assert::Assert;
 use serde_json::Value;
 
 const DATA: &str = "tests/data/superglue";
-const COMMANDS: [&str; 7] = ["run", "ls", "show", "validate", "score", "convert", "verify"];
+const COMMANDS: [&str; 8] = ["run", "ls", "show", "validate", "score", "convert", "verify", "bench"];
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));

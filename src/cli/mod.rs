@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod convert;
 mod device;
 mod ls;
@@ -39,6 +40,7 @@ enum Command {
     Score(score::Score),
     Convert(convert::Convert),
     Verify(verify::Verify),
+    Bench(bench::Bench),
 }
 
 /// Exit code of a command that could not run: wrong usage, bad input, a missing file.
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Score(command) => command.exec(),
         Command::Convert(command) => command.exec(),
         Command::Verify(command) => command.exec(),
+        Command::Bench(command) => command.exec(),
     };
     result.unwrap_or_else(|error| {
         // The reader of a pipe has seen enough (`glm-eval show … | head`): that is no failure.

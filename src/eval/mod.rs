@@ -6,7 +6,6 @@
 mod extent;
 mod few_shot;
 mod finetune;
-mod machine;
 mod plan;
 mod recipe;
 mod record;
@@ -29,7 +28,6 @@ use crate::results::{Journal, JournalError};
 use crate::tasks::{Head, Split, TaskError};
 use crate::train::StateError;
 
-pub use machine::peak_memory_bytes;
 pub use plan::{Evaluation, Job, Limit, Patterns, plan};
 pub use recipe::FullRecipe;
 pub use record::{Command, Finished, RunFiles, weights_note};

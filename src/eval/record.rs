@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::extent::Extent;
 use super::finetune::SeedResult;
 use super::scoring::{Scored, Totals};
-use super::{EvalError, Evaluation, Job, Limit, Run, machine};
+use super::{EvalError, Evaluation, Job, Limit, Run};
+use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
 use crate::model::ModelSource;
 use crate::results::ours::{

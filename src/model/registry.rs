@@ -233,7 +233,7 @@ pub struct Build {
 /// The official initialisation: normal weights, those that end a residual branch scaled down with the depth.
 ///
 /// Source: THUDM/GLM@4f61ed7 `mpu/transformer.py`, `unscaled_init_method`, `scaled_init_method`.
-fn initial_weights(config: &Config) -> Vec<(String, Vec<usize>, Initial)> {
+pub fn initial_weights(config: &Config) -> Vec<(String, Vec<usize>, Initial)> {
     let deviation = config.initializer_range;
     let scaled = deviation / (2.0 * config.num_layers as f64).sqrt();
     let initial = |name: &str| match name {

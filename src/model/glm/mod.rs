@@ -5,6 +5,7 @@ mod batch;
 mod cache;
 pub mod config;
 pub mod encoding;
+mod flops;
 mod head;
 mod network;
 

@@ -1,0 +1,169 @@
+//! Rounds of steps, of one side or of two in turns.
+
+use std::time::Duration;
+
+use candle_core::Device;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::summary::quantile;
+use super::worker::Worker;
+use super::{Amount, BenchError, Case, Program, Summary};
+use crate::machine;
+
+/// A turn takes at least about so long, by as many steps as it needs: a single short step is mostly noise.
+const TURN_SECS: f64 = 0.5;
+/// Before each of two sides' turns. Thread pools go on spinning for some time after the last step (libgomp some
+/// milliseconds, libiomp 200), which would take a core from the other side; and telling them not to would hold
+/// them back in their own turn.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Spent on the machine's peak before, and again after.
+const PEAK_SECS: f64 = 0.6;
+
+/// One side's figures. All are of one step, or a second.
+#[derive(Clone, Debug, Serialize)]
+pub struct Side {
+    /// Of a step, over the rounds.
+    pub seconds: Summary,
+    /// By the median, as all the others.
+    pub tokens_per_sec: f64,
+    /// Sequences, or samples of a task.
+    pub samples_per_sec: f64,
+    /// Of the matrix products that the work needs (see `Config::forward_flops`), the same for both sides.
+    pub flops_per_sec: f64,
+    /// `flops_per_sec` over the machine's peak, in `0..=1`.
+    pub share_of_peak: f64,
+    /// Most memory that the side's process had resident at once; `None` where the system does not tell.
+    pub peak_memory_bytes: Option<u64>,
+    /// What the side says of itself.
+    #[serde(flatten)]
+    pub about: Map<String, Value>,
+}
+
+/// How two sides compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ratio {
+    /// Median over the turns of their time over ours: above 1, we are faster.
+    pub ratio: f64,
+    /// The smallest.
+    pub ratio_min: f64,
+    /// The largest.
+    pub ratio_max: f64,
+    /// The first and the third quartile.
+    pub ratio_quartiles: [f64; 2],
+    /// Our peak memory over theirs: below 1, we need less. `None` where the system does not tell.
+    pub peak_memory_ratio: Option<f64>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Steps in each.
+    pub steps_per_round: u64,
+    /// What a step takes.
+    pub amount: Amount,
+    /// The comparison, if there was one.
+    #[serde(flatten)]
+    pub ratio: Option<Ratio>,
+    /// This program.
+    pub ours: Side,
+    /// The other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<Side>,
+    /// The machine's fastest matrix product in the same number format, measured before and after.
+    pub peak_flops_per_sec: f64,
+}
+
+/// Measures a case, in turns with another program where one is given: theirs, ours, theirs, ours.
+///
+/// # Errors
+/// When a side can't be started or ends early.
+pub fn measure(
+    case: &Case,
+    device: &Device,
+    against: Option<&Program>,
+    rounds: usize,
+) -> Result<Report, BenchError> {
+    let peak = || machine::peak_flops_per_sec(case.dtype.dtype(), device, PEAK_SECS);
+    let peak_before = peak()?;
+    let mut theirs = against.map(|program| Worker::start(program, case)).transpose()?;
+    let mut ours = Worker::start(&Program::Ours, case)?;
+    let amount: Amount =
+        serde_json::from_value(Value::Object(ours.about.clone())).map_err(|_| BenchError::Protocol {
+            side: "glm-eval".into(),
+            found: format!("{:?}", ours.about),
+            wanted: "the amount of work",
+        })?;
+    // The first step pays for fresh memory, the second tells how many make a turn.
+    let mut fastest = f64::INFINITY;
+    for worker in theirs.iter_mut().chain([&mut ours]) {
+        worker.steps(1)?;
+        fastest = fastest.min(worker.steps(1)?);
+    }
+    let steps = (TURN_SECS / fastest).ceil().max(1.0) as u64;
+    let (mut our_secs, mut their_secs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        if let Some(theirs) = &mut theirs {
+            std::thread::sleep(PAUSE);
+            their_secs.push(theirs.steps(steps)?);
+            std::thread::sleep(PAUSE);
+        }
+        our_secs.push(ours.steps(steps)?);
+    }
+    let about = theirs.as_ref().map(|theirs| theirs.about.clone()).unwrap_or_default();
+    let their_memory = theirs.map(Worker::finish).transpose()?.flatten();
+    let our_memory = ours.finish()?;
+    let peak = peak_before.max(peak()?);
+    let side = |secs: &[f64], memory, about| -> Option<Side> {
+        let seconds = Summary::of(secs)?;
+        let flops_per_sec = amount.flops as f64 / seconds.median;
+        Some(Side {
+            seconds,
+            tokens_per_sec: amount.tokens as f64 / seconds.median,
+            samples_per_sec: amount.samples as f64 / seconds.median,
+            flops_per_sec,
+            share_of_peak: flops_per_sec / peak,
+            peak_memory_bytes: memory,
+            about,
+        })
+    };
+    let no_rounds = || BenchError::Case("without a round there is nothing to report".into());
+    Ok(Report {
+        rounds,
+        steps_per_round: steps,
+        amount,
+        ratio: ratio(&our_secs, &their_secs, our_memory, their_memory),
+        ours: side(&our_secs, our_memory, Map::new()).ok_or_else(no_rounds)?,
+        theirs: side(&their_secs, their_memory, about),
+        peak_flops_per_sec: peak,
+    })
+}
+
+/// `None` without turns of theirs.
+fn ratio(ours: &[f64], theirs: &[f64], our_memory: Option<u64>, their_memory: Option<u64>) -> Option<Ratio> {
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
+    let Summary { median, min, max } = Summary::of(&ratios)?;
+    Some(Ratio {
+        ratio: median,
+        ratio_min: min,
+        ratio_max: max,
+        ratio_quartiles: [quantile(&ratios, 0.25)?, quantile(&ratios, 0.75)?],
+        peak_memory_ratio: our_memory.zip(their_memory).map(|(ours, theirs)| ours as f64 / theirs as f64),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_pairs_the_turns_and_is_their_time_over_ours() {
+        // Turns 4/2 = 2, 6/2 = 3, 8/8 = 1: the median is 2, whatever the medians of the sides are.
+        let found = ratio(&[2.0, 2.0, 8.0], &[4.0, 6.0, 8.0], Some(50), Some(100)).expect("three turns");
+        assert_eq!((found.ratio, found.ratio_min, found.ratio_max), (2.0, 1.0, 3.0));
+        assert_eq!((found.ratio_quartiles, found.peak_memory_ratio), ([1.5, 2.5], Some(0.5)));
+        assert!(ratio(&[2.0], &[], None, None).is_none());
+    }
+}

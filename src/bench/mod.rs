@@ -1,0 +1,20 @@
+//! How fast a model is on a machine: tokens a second, their share of the machine's peak, memory, and the same held
+//! against PyTorch.
+//!
+//! What is measured runs in a process of its own that does steps on demand ([`serve`]), so that its peak memory is
+//! that of the case alone, and so that two sides can be measured in turns ([`measure`]).
+
+mod case;
+mod error;
+mod measure;
+mod random;
+mod serve;
+mod summary;
+mod worker;
+
+pub use case::{Amount, Case, Mode, NumberFormat, RandomWork, Work, shape};
+pub use error::BenchError;
+pub use measure::{Report, Side, measure};
+pub use serve::serve;
+pub use summary::Summary;
+pub use worker::{Program, kill_all};
