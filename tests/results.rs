@@ -82,7 +82,13 @@ fn record(rule: Rule) -> Record {
             arguments: vec!["run".into(), "cb".into()],
         },
         model,
-        machine: Machine { device: "cpu".into(), device_name: None, dtype: "f32".into(), threads: Some(2) },
+        machine: Machine {
+            device: "cpu".into(),
+            device_name: None,
+            dtype: "f32".into(),
+            threads: Some(2),
+            peak_flops_per_sec: Some(2.5e11),
+        },
         mode: Mode::Finetune,
         selection: Selection { rule, split: Some("val".into()) },
         bootstrap: Bootstrap::default(),
@@ -293,4 +299,21 @@ fn a_cut_line_of_samples_is_named() {
     std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
     let error = samples::read(&path).unwrap().find_map(Result::err).unwrap().to_string();
     assert!(error.contains("line 2 is not a sample, or is cut short"), "{error}");
+}
+
+#[test]
+fn records_of_earlier_versions_are_read_and_lack_only_what_was_not_measured_then() {
+    let runs = concat!(env!("CARGO_MANIFEST_DIR"), "/results/runs");
+    let folders = std::fs::read_dir(runs).expect("records are kept there").flatten();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    let files: Vec<_> = files.map(|file| file.path()).filter(|file| is_record(file)).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let record = Record::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(record.glm_eval.cost.tokens_computed.is_some_and(|tokens| tokens > 0), "{}", file.display());
+    }
+}
+
+fn is_record(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("results_"))
 }

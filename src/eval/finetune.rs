@@ -13,7 +13,7 @@ use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run};
-use crate::model::{Build, LanguageModel};
+use crate::model::{Build, Cost, LanguageModel};
 use crate::nn::Dropout;
 use crate::request::{Ask, Example};
 use crate::results::hash::content_key;
@@ -23,6 +23,8 @@ use crate::train::{SavedState, TrainState, Trainer};
 
 /// A batch is computed in parts of about so many tokens, which bounds the memory of an update.
 const TOKENS_PER_PART: usize = 8192;
+/// Each matrix product has two more in the backward pass.
+const PASSES_OF_AN_UPDATE: u64 = 3;
 
 /// What one seed of a job gave.
 pub(super) struct SeedResult {
@@ -41,6 +43,7 @@ pub(super) struct Learned {
     pub train_loss: f64,
     pub learning_rate: f64,
     pub tokens: u64,
+    pub flops: u64,
     pub secs: f64,
 }
 
@@ -84,6 +87,7 @@ impl SeedResult {
         let learned = || self.epochs.iter().filter_map(|(learned, _)| *learned);
         if learned().next().is_some() {
             run.cost.tokens_trained = Some(learned().map(|l| l.tokens).sum());
+            run.cost.flops = run.cost.flops.map(|flops| flops + learned().map(|l| l.flops).sum::<u64>());
             run.cost.train_secs = Some(learned().map(|l| l.secs).sum());
         }
         run
@@ -248,11 +252,12 @@ impl Run<'_> {
         let label =
             format!("{} seed {seed}, epoch {epoch} of {}", job.selection.name, job.recipe.recipe.epochs);
         self.progress.begin(&label, examples.len() as u64);
-        let mut learned = Learned { updates: 0, train_loss: 0.0, learning_rate: 0.0, tokens: 0, secs: 0.0 };
+        let mut learned =
+            Learned { updates: 0, train_loss: 0.0, learning_rate: 0.0, tokens: 0, flops: 0, secs: 0.0 };
         for batch in order.chunks(job.recipe.recipe.batch_size) {
             self.stop.check()?;
             let batch: Vec<&Example> = batch.iter().map(|&index| &examples[index]).collect();
-            let (parts, tokens) = parts(model, &batch).map_err(failed)?;
+            let (parts, cost) = parts(model, &batch).map_err(failed)?;
             let dropout = Dropout::new(mix(mix(seed, 0xD80), trainer.updates()));
             let losses = parts.iter().map(|part| {
                 let loss = model.loss(part, &dropout)?;
@@ -261,7 +266,8 @@ impl Run<'_> {
             let update = trainer.update(model.parameters(), losses).map_err(failed)?;
             learned.train_loss += update.loss * batch.len() as f64 / examples.len() as f64;
             learned.learning_rate = update.learning_rate;
-            learned.tokens += tokens;
+            learned.tokens += cost.computed as u64;
+            learned.flops += PASSES_OF_AN_UPDATE * cost.flops;
             let rate = learned.tokens as f64 / start.elapsed().as_secs_f64();
             self.progress
                 .advance(batch.len() as u64, &format!("loss {:.3}, {rate:.0} tokens/s", update.loss));
@@ -337,22 +343,23 @@ fn training_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
     Ok(examples)
 }
 
-/// A batch in parts that bound the memory of an update, and its tokens.
+/// A batch in parts that bound the memory of an update, and what answering it would take.
 fn parts<'a>(
     model: &dyn LanguageModel,
     batch: &[&'a Example],
-) -> Result<(Vec<Vec<&'a Example>>, u64), crate::model::ModelError> {
+) -> Result<(Vec<Vec<&'a Example>>, Cost), crate::model::ModelError> {
     let mut parts: Vec<Vec<&Example>> = vec![Vec::new()];
-    let (mut tokens, mut total) = (0, 0);
+    let (mut tokens, mut total) = (0, Cost::default());
     for example in batch {
-        let cost = model.cost(&example.request)?.computed;
-        if tokens > 0 && tokens + cost > TOKENS_PER_PART {
+        let cost = model.cost(&example.request)?;
+        if tokens > 0 && tokens + cost.computed > TOKENS_PER_PART {
             parts.push(Vec::new());
             tokens = 0;
         }
         parts.last_mut().expect("there is one").push(example);
-        tokens += cost;
-        total += cost as u64;
+        tokens += cost.computed;
+        total.computed += cost.computed;
+        total.flops += cost.flops;
     }
     Ok((parts, total))
 }

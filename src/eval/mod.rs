@@ -172,6 +172,8 @@ pub struct Run<'a> {
     pub finished: Vec<Finished>,
     /// Digest of this program.
     pub program_sha256: String,
+    /// The machine's speed, for the shares of it in the record; `None` where it was not measured.
+    pub peak_flops_per_sec: Option<f64>,
     /// Whom to tell.
     pub progress: &'a dyn Progress,
     /// Whether to go on.

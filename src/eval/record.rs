@@ -64,8 +64,10 @@ fn total_cost(tasks: &[TaskRecord]) -> Cost {
         tokens_trained: count(|cost| cost.tokens_trained),
         tokens_if_padded_copies: count(|cost| cost.tokens_if_padded_copies),
         tokens_truncated: count(|cost| cost.tokens_truncated),
+        flops: count(|cost| cost.flops),
         train_secs: secs(|cost| cost.train_secs),
         eval_secs: secs(|cost| cost.eval_secs),
+        share_of_peak: None,
         peak_memory_bytes: machine::peak_memory_bytes(),
     }
 }
@@ -192,6 +194,7 @@ impl Run<'_> {
                 device_name: None,
                 dtype: settings.dtype.as_str().into(),
                 threads: Some(rayon::current_num_threads()),
+                peak_flops_per_sec: self.peak_flops_per_sec,
             },
             mode: settings.mode,
             selection: Selection {
@@ -201,7 +204,7 @@ impl Run<'_> {
             },
             bootstrap: Bootstrap::default(),
             suite: command.is_suite.then(|| suite_score(&tasks)),
-            cost: total_cost(&tasks),
+            cost: total_cost(&tasks).with_share(self.peak_flops_per_sec),
             tasks,
         };
         let config = RunConfig {
@@ -257,10 +260,12 @@ impl Run<'_> {
             scores: BTreeMap::new(),
             cost: Cost {
                 tokens_trained: runs.iter().map(|run| run.cost.tokens_trained).sum(),
+                flops: runs.iter().map(|run| run.cost.flops).sum(),
                 train_secs: trained(|cost| cost.train_secs),
                 peak_memory_bytes: machine::peak_memory_bytes(),
                 ..totals.cost()
-            },
+            }
+            .with_share(self.peak_flops_per_sec),
             runs,
         };
         record.summarize(self.settings.rule);
@@ -321,17 +326,35 @@ impl Run<'_> {
 
     fn tell(&self, records: &[TaskRecord]) {
         for record in records {
-            let (computed, copies) = (record.cost.tokens_computed, record.cost.tokens_if_padded_copies);
-            let (computed, copies) = (computed.unwrap_or(0), copies.unwrap_or(0));
-            let saved = copies as f64 / computed.max(1) as f64;
-            self.progress.note(&format!(
-                "{}: scored with {} tokens; a padded copy a candidate would be {} ({saved:.1} times as many)",
-                record.name,
-                grouped(computed),
-                grouped(copies),
-            ));
+            self.progress.note(&efficiency(&record.name, &record.cost));
         }
     }
+}
+
+/// What a task took, in one line; what is not known is left out.
+fn efficiency(name: &str, cost: &Cost) -> String {
+    let mut parts = Vec::new();
+    if let Some(secs) = cost.secs() {
+        parts.push(format!("{secs:.1} s"));
+    }
+    let computed = cost.tokens_computed.unwrap_or(0);
+    parts.push(match cost.tokens_trained {
+        Some(trained) => format!("{} tokens scored and {} learned from", grouped(computed), grouped(trained)),
+        None => format!("{} tokens scored", grouped(computed)),
+    });
+    if let Some(copies) = cost.tokens_if_padded_copies {
+        let times = copies as f64 / computed.max(1) as f64;
+        let saved = grouped(copies.saturating_sub(computed));
+        parts.push(format!("{saved} saved against a padded copy a candidate ({times:.1} times as many)"));
+    }
+    if let (Some(flops), Some(secs), Some(share)) = (cost.flops, cost.secs(), cost.share_of_peak) {
+        let (speed, percent) = (flops as f64 / secs / 1e9, share * 100.0);
+        parts.push(format!("{speed:.0} GFLOP/s, {percent:.0} % of the machine's peak"));
+    }
+    if let Some(bytes) = cost.peak_memory_bytes {
+        parts.push(format!("at most {:.0} MB in use", bytes as f64 / 1e6));
+    }
+    format!("{name}: {}", parts.join("; "))
 }
 
 /// `1234567` as `1,234,567`.
@@ -354,4 +377,30 @@ fn count_lines(path: &Path) -> usize {
     let Ok(file) = std::fs::File::open(path) else { return 0 };
     let lines = std::io::BufReader::new(file).split(b'\n').map_while(Result::ok);
     lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_what_a_task_took_and_leaves_out_what_is_not_known() {
+        let cost = Cost { tokens_computed: Some(1200), ..Cost::default() };
+        assert_eq!(efficiency("rte", &cost), "rte: 1,200 tokens scored");
+        let cost = Cost {
+            tokens_trained: Some(34_000),
+            tokens_if_padded_copies: Some(3000),
+            flops: Some(6_000_000_000),
+            train_secs: Some(1.5),
+            eval_secs: Some(0.5),
+            peak_memory_bytes: Some(123_456_789),
+            ..cost
+        };
+        // 6 GFLOP in 2 s are 3 a second, of a peak of 12.
+        assert_eq!(
+            efficiency("rte", &cost.with_share(Some(12e9))),
+            "rte: 2.0 s; 1,200 tokens scored and 34,000 learned from; 1,800 saved against a padded copy a candidate \
+             (2.5 times as many); 3 GFLOP/s, 25 % of the machine's peak; at most 123 MB in use"
+        );
+    }
 }

@@ -36,6 +36,7 @@ pub(super) struct Totals {
     pub computed: u64,
     pub as_padded_copies: u64,
     pub truncated: u64,
+    pub flops: u64,
     pub failed: usize,
     pub secs: f64,
 }
@@ -45,6 +46,7 @@ impl Totals {
         self.computed += other.computed;
         self.as_padded_copies += other.as_padded_copies;
         self.truncated += other.truncated;
+        self.flops += other.flops;
         self.failed += other.failed;
         self.secs += other.secs;
     }
@@ -55,6 +57,7 @@ impl Totals {
             tokens_computed: Some(self.computed),
             tokens_if_padded_copies: Some(self.as_padded_copies),
             tokens_truncated: Some(self.truncated),
+            flops: Some(self.flops),
             eval_secs: Some(self.secs),
             ..ours::Cost::default()
         }
@@ -138,6 +141,7 @@ impl Run<'_> {
                     totals.computed += cost.computed as u64;
                     totals.as_padded_copies += cost.as_padded_copies as u64;
                     totals.truncated += cost.truncated as u64;
+                    totals.flops += cost.flops;
                     asked.push((index, request, cost));
                 }
                 Err(error) => failures.push(error),

@@ -42,7 +42,7 @@ impl Fake {
 impl LanguageModel for Fake {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
         let computed = format!("{:?}", request.prompt).len();
-        Ok(Cost { computed, as_padded_copies: 2 * computed, truncated: 0 })
+        Ok(Cost { computed, as_padded_copies: 2 * computed, truncated: 0, flops: 0 })
     }
 
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
@@ -156,6 +156,7 @@ fn score(folder: &Path, model: Option<&Fake>, evaluation: &Evaluation, settings:
         start: UtcTime::now(),
         finished: vec![],
         program_sha256: String::new(),
+        peak_flops_per_sec: None,
         progress: &notes,
         stop,
     };

@@ -36,6 +36,9 @@ pub struct Cost {
     pub as_padded_copies: usize,
     /// Tokens cut from the prompt.
     pub truncated: usize,
+    /// Floating-point operations of the matrix products. Learning takes three times as many (a little less where
+    /// only a few words are learned from: answering takes the logits of the whole vocabulary there).
+    pub flops: u64,
 }
 
 /// Why a model could not answer or learn.

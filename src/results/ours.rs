@@ -85,6 +85,9 @@ pub struct Machine {
     pub dtype: String,
     /// Threads of the one pool.
     pub threads: Option<usize>,
+    /// Floating-point operations a second of its fastest large matrix product, measured when the run began.
+    #[serde(default)]
+    pub peak_flops_per_sec: Option<f64>,
 }
 
 /// How the model met the tasks.
@@ -176,12 +179,33 @@ pub struct Cost {
     pub tokens_if_padded_copies: Option<u64>,
     /// Tokens that did not fit and were cut from prompts.
     pub tokens_truncated: Option<u64>,
+    /// Floating-point operations of the matrix products that scoring and learning need.
+    #[serde(default)]
+    pub flops: Option<u64>,
     /// Wall-clock seconds of training.
     pub train_secs: Option<f64>,
     /// Wall-clock seconds of evaluation.
     pub eval_secs: Option<f64>,
+    /// `flops` a second, over the machine's peak. `None` where one of them is not known.
+    #[serde(default)]
+    pub share_of_peak: Option<f64>,
     /// Most memory in use at once.
     pub peak_memory_bytes: Option<u64>,
+}
+
+impl Cost {
+    /// Seconds of training and evaluation together.
+    pub fn secs(&self) -> Option<f64> {
+        self.train_secs.into_iter().chain(self.eval_secs).reduce(|a, b| a + b)
+    }
+
+    /// Fills `share_of_peak`, on a machine whose peak is known.
+    #[must_use]
+    pub fn with_share(self, peak_flops_per_sec: Option<f64>) -> Self {
+        let speed =
+            self.flops.zip(self.secs().filter(|&secs| secs > 0.0)).map(|(flops, secs)| flops as f64 / secs);
+        Self { share_of_peak: speed.zip(peak_flops_per_sec).map(|(speed, peak)| speed / peak), ..self }
+    }
 }
 
 /// The state after an epoch.

@@ -203,8 +203,10 @@ impl Record {
         (self.date, self.start_time, self.end_time) = (0.0, 0.0, 0.0);
         self.total_evaluation_time_seconds = String::new();
         let clear = |cost: &mut super::ours::Cost| {
-            (cost.train_secs, cost.eval_secs, cost.peak_memory_bytes) = (None, None, None);
+            (cost.train_secs, cost.eval_secs) = (None, None);
+            (cost.share_of_peak, cost.peak_memory_bytes) = (None, None);
         };
+        self.glm_eval.machine.peak_flops_per_sec = None;
         clear(&mut self.glm_eval.cost);
         for task in &mut self.glm_eval.tasks {
             clear(&mut task.cost);

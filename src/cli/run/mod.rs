@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use self::settings::RunArgs;
 use super::progress::Bars;
 use crate::eval::{self, Command, Job, Run as EvalRun, Settings, Stop};
+use crate::machine;
 use crate::model::ModelSource;
 use crate::results::hash::sha256_file;
 use crate::results::record::run_folder;
@@ -31,6 +32,15 @@ use crate::tasks::{self, Task};
 pub struct Run {
     #[command(flatten)]
     args: RunArgs,
+}
+
+/// Spent on the machine's peak.
+const PEAK_SECS: f64 = 0.1;
+
+/// What runs, and on how fast a machine: the same for all models.
+struct Here {
+    program_sha256: String,
+    peak_flops_per_sec: Option<f64>,
 }
 
 static STOP: Stop = Stop::new();
@@ -71,9 +81,12 @@ impl Run {
         // a run that is killed in the second model resumes the first from its journal.
         let mut journals =
             models.iter().map(|model| self.journal(model)).collect::<anyhow::Result<Vec<_>>>()?;
+        // A fraction of a second; no score depends on it.
+        let peak = machine::peak_flops_per_sec(settings.dtype, &settings.device, PEAK_SECS);
+        let here = Here { program_sha256, peak_flops_per_sec: peak.ok() };
         let mut records = Vec::new();
         for ((model, jobs), journal) in models.iter().zip(&plans).zip(&mut journals) {
-            records.push(self.run_model(model, jobs, &settings, journal, is_suite, &program_sha256)?);
+            records.push(self.run_model(model, jobs, &settings, journal, is_suite, &here)?);
         }
         journals.into_iter().try_for_each(Journal::remove)?;
         for (record, file) in &records {
@@ -90,7 +103,7 @@ impl Run {
         settings: &Settings,
         journal: &mut Journal,
         is_suite: bool,
-        program_sha256: &str,
+        here: &Here,
     ) -> anyhow::Result<(Record, PathBuf)> {
         let bars = Bars::new();
         let start = eval::start(journal)?;
@@ -101,7 +114,8 @@ impl Run {
             folder: run_folder(&self.args.output_path, &model.name),
             start,
             finished: Vec::new(),
-            program_sha256: program_sha256.into(),
+            program_sha256: here.program_sha256.clone(),
+            peak_flops_per_sec: here.peak_flops_per_sec,
             progress: &bars,
             stop: &STOP,
         };

@@ -80,7 +80,11 @@ impl LanguageModel for GlmModel {
             Ask::Choice { candidates, .. } => candidates.len(),
             Ask::Classify { pairs, .. } => pairs.len(),
         };
+        let mut places = Places::default();
+        encodings.iter().for_each(|encoding| places.add(encoding));
+        let logit_rows = places.scored.len() + places.words.len();
         Ok(Cost {
+            flops: self.glm.config().forward_flops(&Batch::pack(&encodings).layout.sequences, logit_rows),
             computed: encodings.iter().map(|e| e.input_ids.len()).sum(),
             as_padded_copies: copies * self.fit(request).max_tokens,
             truncated: encodings.iter().map(|e| e.truncated_tokens).sum(),
