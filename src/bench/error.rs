@@ -41,6 +41,9 @@ pub enum BenchError {
         /// The module.
         module: String,
     },
+    /// Ctrl-C, or the system's request to end.
+    #[error("interrupted; nothing was measured")]
+    Interrupted,
     /// A process that was measured ended early.
     #[error("{side} ended early ({status}){}", last_lines(.stderr))]
     Died {

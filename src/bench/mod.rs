@@ -14,7 +14,7 @@ mod worker;
 
 pub use case::{Amount, Case, Mode, NumberFormat, RandomWork, Work, shape};
 pub use error::BenchError;
-pub use measure::{Report, Side, measure};
+pub use measure::{Ratio, Report, Side, measure};
 pub use serve::serve;
 pub use summary::Summary;
-pub use worker::{Program, kill_all};
+pub use worker::{Program, interrupt};

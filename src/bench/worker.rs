@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -59,8 +60,11 @@ impl Program {
 /// All measured processes that are running.
 static RUNNING: Mutex<Vec<Arc<Mutex<Child>>>> = Mutex::new(Vec::new());
 
-/// Kills all measured processes; for the end of this one.
-pub fn kill_all() {
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Kills all measured processes, so that [`measure`](super::measure) ends with [`BenchError::Interrupted`].
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
     for child in RUNNING.lock().drain(..) {
         kill(&child);
     }
@@ -106,6 +110,9 @@ impl Worker {
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         let child = Arc::new(Mutex::new(child));
         RUNNING.lock().push(Arc::clone(&child));
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            kill(&child); // it was started while the others were killed
+        }
         let mut worker = Self { name, child, input, output, stderr, about: Map::new() };
         match worker.reply()? {
             Reply::Ready(about) => worker.about = about,
@@ -157,6 +164,9 @@ impl Worker {
     /// How it ended, and its last lines on stderr.
     fn died(&mut self) -> BenchError {
         drop(self.input.take());
+        if INTERRUPTED.load(Ordering::SeqCst) {
+            return BenchError::Interrupted;
+        }
         let status = match self.child.lock().wait() {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),

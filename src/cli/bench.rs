@@ -97,17 +97,15 @@ impl Bench {
             device: device::name(&device),
             work: Work::Random(work),
         };
-        ctrlc::set_handler(|| {
-            bench::kill_all();
-            super::message("error: interrupted");
-            std::process::exit(i32::from(super::COULD_NOT_RUN));
-        })?;
+        ctrlc::set_handler(bench::interrupt)?;
         let report = bench::measure(&case, &device, against.as_ref(), self.rounds)?;
         let mut out = std::io::stdout().lock();
         if self.json {
             writeln!(out, "{}", self.json(&case, &report)?)?;
         } else {
-            self.table(&mut out, &case, &report)?;
+            let (shape, mode, dtype) = (&self.shape, case.mode.as_str(), case.dtype.as_str());
+            let title = format!("{shape} {mode} {dtype}, {} x {} tokens a step", self.batch, self.sequence);
+            write_table(&mut out, &title, &report, &machine_line(&case))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -137,52 +135,39 @@ impl Bench {
         });
         Ok(object)
     }
+}
 
-    fn table(&self, out: &mut impl Write, case: &Case, report: &Report) -> std::io::Result<()> {
-        let (mode, dtype) = (case.mode.as_str(), case.dtype.as_str());
-        let (batch, sequence) = (self.batch, self.sequence);
-        writeln!(out, "{} {mode} {dtype}, {batch} x {sequence} tokens a step", self.shape)?;
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
-            "",
-            "ms a step",
-            "min",
-            "max",
-            "tokens/s",
-            "samples/s",
-            "GFLOP/s",
-            "of peak",
-            "peak memory",
-        ]);
-        for between_rows in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
-            table.remove_style(between_rows);
-        }
-        table.add_row(row("glm-eval", &report.ours));
-        if let Some(theirs) = &report.theirs {
-            let version = theirs.about.get("version").and_then(Value::as_str).unwrap_or("");
-            table.add_row(row(&format!("torch {version}"), theirs));
-        }
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-        writeln!(out, "{table}")?;
-        if let Some(ratio) = &report.ratio {
-            let [q1, q3] = ratio.ratio_quartiles;
-            writeln!(
-                out,
-                "  {:.2} times as fast as torch (median of {} turns; half of them {q1:.2} to {q3:.2}, all {:.2} to {:.2})",
-                ratio.ratio, report.rounds, ratio.ratio_min, ratio.ratio_max
-            )?;
-            if let Some(memory) = ratio.peak_memory_ratio {
-                writeln!(out, "  {memory:.2} of its peak memory")?;
-            }
-        }
+/// What was found, and on which machine.
+fn write_table(out: &mut impl Write, title: &str, report: &Report, machine: &str) -> std::io::Result<()> {
+    writeln!(out, "{title}")?;
+    let mut table = Table::new();
+    let header =
+        ["", "ms a step", "min", "max", "tokens/s", "samples/s", "GFLOP/s", "of peak", "peak memory"];
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    for between_rows in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
+        table.remove_style(between_rows);
+    }
+    table.add_row(row("glm-eval", &report.ours));
+    if let Some(theirs) = &report.theirs {
+        let version = theirs.about.get("version").and_then(Value::as_str).unwrap_or("");
+        table.add_row(row(&format!("torch {version}"), theirs));
+    }
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    writeln!(out, "{table}")?;
+    if let Some(ratio) = &report.ratio {
+        let ([q1, q3], rounds) = (ratio.ratio_quartiles, report.rounds);
         writeln!(
             out,
-            "  {} of {}; peak {:.0} GFLOP/s, the fastest large matrix product in {dtype}",
-            plural(case.threads, "thread"),
-            machine::cpu_model().unwrap_or_else(|| "an unknown processor".into()),
-            report.peak_flops_per_sec / 1e9
-        )
+            "  {:.2} times as fast as torch: median of {rounds} turns, half of them {q1:.2} to {q3:.2},",
+            ratio.ratio
+        )?;
+        writeln!(out, "  all {:.2} to {:.2}", ratio.ratio_min, ratio.ratio_max)?;
+        if let Some(memory) = ratio.peak_memory_ratio {
+            writeln!(out, "  {memory:.2} of its peak memory")?;
+        }
     }
+    let peak = report.peak_flops_per_sec / 1e9;
+    writeln!(out, "  {machine}; its fastest large matrix product: {peak:.0} GFLOP/s")
 }
 
 /// A side in the table.
@@ -203,8 +188,12 @@ fn row(name: &str, side: &Side) -> Vec<String> {
     ]
 }
 
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+/// As in `2 threads of AMD EPYC 9575F`.
+fn machine_line(case: &Case) -> String {
+    let plural = if case.threads == 1 { "" } else { "s" };
+    let cpu = machine::cpu_model().unwrap_or_else(|| "an unknown processor".into());
+    let on = if case.device == "cpu" { String::new() } else { format!(", {}", case.device) };
+    format!("{} thread{plural} of {cpu}{on}", case.threads)
 }
 
 /// The measured process.
@@ -225,4 +214,56 @@ fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
         .num_threads(threads.unwrap_or(0))
         .build_global()
         .context("making the thread pool")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Amount, Ratio};
+
+    fn side(secs: f64, about: Value) -> Side {
+        Side {
+            seconds: Summary { median: secs, min: secs * 0.9, max: secs * 1.1 },
+            tokens_per_sec: 1024.0 / secs,
+            samples_per_sec: 8.0 / secs,
+            flops_per_sec: 1e10 / secs,
+            share_of_peak: 0.05 / secs,
+            peak_memory_bytes: Some(200_000_000),
+            about: about.as_object().cloned().unwrap_or_default(),
+        }
+    }
+
+    #[test]
+    fn a_table_shows_both_sides_and_how_they_compare() {
+        let report = Report {
+            rounds: 5,
+            steps_per_round: 3,
+            amount: Amount { tokens: 1024, samples: 8, flops: 1e10 as u64, tokens_if_padded_copies: None },
+            ratio: Some(Ratio {
+                ratio: 2.0,
+                ratio_min: 1.8,
+                ratio_max: 2.2,
+                ratio_quartiles: [1.9, 2.1],
+                peak_memory_ratio: Some(0.5),
+            }),
+            ours: side(0.1, Value::Null),
+            theirs: Some(Side { peak_memory_bytes: None, ..side(0.2, json!({"version": "9.9"})) }),
+            peak_flops_per_sec: 2e11,
+        };
+        let mut out = Vec::new();
+        write_table(&mut out, "glm-tiny eval f32", &report, "2 threads of a processor").expect("a buffer");
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.contains('─')).collect();
+        assert_eq!(
+            lines[3..],
+            [
+                " glm-eval        100.0    90.0   110.0      10240        80.0       100      50 %        200 MB",
+                " torch 9.9       200.0   180.0   220.0       5120        40.0        50      25 %             -",
+                "  2.00 times as fast as torch: median of 5 turns, half of them 1.90 to 2.10,",
+                "  all 1.80 to 2.20",
+                "  0.50 of its peak memory",
+                "  2 threads of a processor; its fastest large matrix product: 200 GFLOP/s",
+            ]
+        );
+    }
 }
