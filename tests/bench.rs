@@ -69,6 +69,31 @@ fn a_shape_is_measured_in_both_modes() {
 }
 
 #[test]
+fn a_tasks_samples_are_answered_and_learned_from() {
+    for mode in ["eval", "train"] {
+        let words = "--task copa --data-dir tests/data/superglue --threads 1 --limit 3 --json --mode";
+        let found = json(&bench(words).arg(mode).output().expect("the program starts"));
+        assert_eq!((found["task"].as_str(), found["amount"]["samples"].as_u64()), (Some("copa"), Some(3)));
+        let copies = number(&found, "amount.tokens_if_padded_copies");
+        assert!(copies > number(&found, "amount.tokens"), "two candidates share a context");
+        assert!(number(&found, "ours.samples_per_sec") > 0.0 && number(&found, "amount.flops") > 0.0);
+    }
+}
+
+#[test]
+fn a_sweep_is_printed_and_drawn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let svg = folder.path().join("sweep.svg");
+    let words = "--sweep --shape 1x16x2x50 --max-tokens 256 --threads 1 --csv --plot";
+    let output = bench(words).arg(&svg).output().expect("the program starts");
+    let csv = String::from_utf8(output.stdout).expect("text");
+    let points: Vec<&str> = csv.lines().skip(1).map(|line| line.get(..6).unwrap_or(line)).collect();
+    assert_eq!(points, ["1,128,", "1,256,"], "{csv}");
+    assert!(csv.lines().all(|line| line.matches(',').count() == 8), "{csv}");
+    assert!(std::fs::read_to_string(svg).expect("it was drawn").contains("1x16x2x50 eval f32"));
+}
+
+#[test]
 fn two_sides_are_measured_in_turns_and_compared() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // Every step takes it a second, it says; and it notes what it was told.
@@ -159,6 +184,13 @@ fn a_case_that_makes_no_sense_is_told_in_one_message() {
         ("--against tensorflow --python python3", "invalid value 'tensorflow'"),
         ("--against torch", "--python"),
         ("--serve {", "--serve takes a case"),
+        ("--task coppa", "did you mean `copa`?"),
+        ("--task copa --data-dir tests/data/none", "tests/data/none"),
+        ("--task copa --data-dir tests/data/superglue --model none", "there is no model `none`"),
+        ("--task copa --data-dir tests/data/superglue --limit 0", "--limit 0: there is nothing to compute"),
+        ("--task copa --shape glm-base", "cannot be used with"),
+        ("--sweep --max-tokens 100", "--max-tokens 100: the smallest step of a sweep has 128 tokens"),
+        ("--plot sweep.svg", "--sweep"),
     ] {
         let message = error(bench(words));
         assert!(message.contains(told), "{words}: {message}");

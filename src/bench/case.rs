@@ -3,7 +3,7 @@
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use super::BenchError;
+use super::{BenchError, TaskWork};
 use crate::model::glm::Config;
 use crate::nn::Sequence;
 
@@ -84,6 +84,8 @@ impl NumberFormat {
 pub enum Work {
     /// Random tokens, and random weights.
     Random(RandomWork),
+    /// Samples of a task.
+    Task(TaskWork),
 }
 
 /// What a step takes.
@@ -130,8 +132,7 @@ impl RandomWork {
             return refuse(format!("--targets {targets}: a share of tokens is above 0 and at most 1"));
         }
         let (prefix, tokens) = (sequence / 2, batch * sequence);
-        // Both tables have as many rows; the tokens after the prefix are numbered from 1 in the second.
-        let longest = 2 * (config.position_table_rows() - 1);
+        let longest = Self::longest_sequence(&config);
         if sequence > longest {
             return refuse(format!(
                 "--sequence {sequence}: with {} positions, half of them for the prefix, a sequence has at most \
@@ -141,6 +142,12 @@ impl RandomWork {
         }
         let num_targets = ((tokens as f64 * targets).round() as usize).clamp(1, tokens);
         Ok(Self { config, batch, sequence, prefix, num_targets })
+    }
+
+    /// Tokens for which there are positions. Half of a sequence is numbered in the one table, half from 1 in the
+    /// other, which has as many rows.
+    pub fn longest_sequence(config: &Config) -> usize {
+        2 * (config.position_table_rows() - 1)
     }
 
     /// Tokens of the batch.

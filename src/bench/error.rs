@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::model::ModelError;
+use crate::model::{ModelError, RegistryError};
+use crate::tasks::TaskError;
+use crate::tokenizer::TokenizerError;
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum BenchError {
     /// The case makes no sense.
     #[error("{0}")]
     Case(String),
+    /// A task, or its data.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The task's words can't be tokenized.
+    #[error("the task's words can't be tokenized")]
+    Tokenizer(#[from] Box<TokenizerError>),
+    /// The model can't be had.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The model failed.
     #[error("the model failed")]
     Model(#[from] ModelError),
@@ -41,6 +52,9 @@ pub enum BenchError {
         /// The module.
         module: String,
     },
+    /// A picture could not be drawn.
+    #[error("the sweep can't be drawn: {0}")]
+    Plot(String),
     /// Ctrl-C, or the system's request to end.
     #[error("interrupted; nothing was measured")]
     Interrupted,

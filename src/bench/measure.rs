@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::summary::quantile;
 use super::worker::Worker;
-use super::{Amount, BenchError, Case, Program, Summary};
+use super::{Amount, BenchError, Case, NumberFormat, Program, Summary};
 use crate::machine;
 
 /// A turn takes at least about so long, by as many steps as it needs: a single short step is mostly noise.
@@ -76,6 +76,25 @@ pub struct Report {
     pub peak_flops_per_sec: f64,
 }
 
+/// The machine's fastest large matrix product, the best of all times it was measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peak(f64);
+
+impl Peak {
+    pub fn measure(format: NumberFormat, device: &Device) -> Result<Self, BenchError> {
+        Ok(Self(machine::peak_flops_per_sec(format.dtype(), device, PEAK_SECS)?))
+    }
+
+    pub fn measure_again(&mut self, format: NumberFormat, device: &Device) -> Result<(), BenchError> {
+        self.0 = self.0.max(Self::measure(format, device)?.0);
+        Ok(())
+    }
+
+    pub fn flops_per_sec(self) -> f64 {
+        self.0
+    }
+}
+
 /// Measures a case, in turns with another program where one is given: theirs, ours, theirs, ours.
 ///
 /// # Errors
@@ -86,14 +105,37 @@ pub fn measure(
     against: Option<&Program>,
     rounds: usize,
 ) -> Result<Report, BenchError> {
-    let peak = || machine::peak_flops_per_sec(case.dtype.dtype(), device, PEAK_SECS);
-    let peak_before = peak()?;
+    let mut peak = Peak::measure(case.dtype, device)?;
+    let turns = take_turns(case, against, rounds)?;
+    peak.measure_again(case.dtype, device)?;
+    turns.report(peak)
+}
+
+/// What the turns took.
+pub(super) struct Turns {
+    steps: u64,
+    amount: Amount,
+    ours: Taken,
+    theirs: Option<Taken>,
+}
+
+/// What one side's turns took.
+struct Taken {
+    /// Seconds of a step, turn by turn.
+    secs: Vec<f64>,
+    peak_memory_bytes: Option<u64>,
+    about: Map<String, Value>,
+}
+
+/// Starts the sides, warms them up, and lets them take turns.
+pub(super) fn take_turns(case: &Case, against: Option<&Program>, rounds: usize) -> Result<Turns, BenchError> {
     let mut theirs = against.map(|program| Worker::start(program, case)).transpose()?;
     let mut ours = Worker::start(&Program::Ours, case)?;
+    let about = std::mem::take(&mut ours.about);
     let amount: Amount =
-        serde_json::from_value(Value::Object(ours.about.clone())).map_err(|_| BenchError::Protocol {
+        serde_json::from_value(Value::Object(about)).map_err(|error| BenchError::Protocol {
             side: "glm-eval".into(),
-            found: format!("{:?}", ours.about),
+            found: error.to_string(),
             wanted: "the amount of work",
         })?;
     // The first step pays for fresh memory, the second tells how many make a turn.
@@ -112,45 +154,58 @@ pub fn measure(
         }
         our_secs.push(ours.steps(steps)?);
     }
-    let about = theirs.as_ref().map(|theirs| theirs.about.clone()).unwrap_or_default();
-    let their_memory = theirs.map(Worker::finish).transpose()?.flatten();
-    let our_memory = ours.finish()?;
-    let peak = peak_before.max(peak()?);
-    let side = |secs: &[f64], memory, about| -> Option<Side> {
-        let seconds = Summary::of(secs)?;
-        let flops_per_sec = amount.flops as f64 / seconds.median;
-        Some(Side {
-            seconds,
-            tokens_per_sec: amount.tokens as f64 / seconds.median,
-            samples_per_sec: amount.samples as f64 / seconds.median,
-            flops_per_sec,
-            share_of_peak: flops_per_sec / peak,
-            peak_memory_bytes: memory,
-            about,
-        })
+    let taken = |mut worker: Worker, secs| {
+        let about = std::mem::take(&mut worker.about);
+        Ok::<_, BenchError>(Taken { secs, peak_memory_bytes: worker.finish()?, about })
     };
-    let no_rounds = || BenchError::Case("without a round there is nothing to report".into());
-    Ok(Report {
-        rounds,
-        steps_per_round: steps,
-        amount,
-        ratio: ratio(&our_secs, &their_secs, our_memory, their_memory),
-        ours: side(&our_secs, our_memory, Map::new()).ok_or_else(no_rounds)?,
-        theirs: side(&their_secs, their_memory, about),
-        peak_flops_per_sec: peak,
-    })
+    let theirs = theirs.map(|worker| taken(worker, their_secs)).transpose()?;
+    Ok(Turns { steps, amount, ours: taken(ours, our_secs)?, theirs })
 }
 
-/// `None` without turns of theirs.
-fn ratio(ours: &[f64], theirs: &[f64], our_memory: Option<u64>, their_memory: Option<u64>) -> Option<Ratio> {
-    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect();
+impl Turns {
+    /// The figures, on a machine with this peak.
+    ///
+    /// # Errors
+    /// When there was no round.
+    pub fn report(self, peak: Peak) -> Result<Report, BenchError> {
+        let Self { steps, amount, ours, theirs } = self;
+        let side = |taken: Taken| {
+            let no_rounds = || BenchError::Case("without a round there is nothing to report".into());
+            let seconds = Summary::of(&taken.secs).ok_or_else(no_rounds)?;
+            let flops_per_sec = amount.flops as f64 / seconds.median;
+            Ok::<_, BenchError>(Side {
+                seconds,
+                tokens_per_sec: amount.tokens as f64 / seconds.median,
+                samples_per_sec: amount.samples as f64 / seconds.median,
+                flops_per_sec,
+                share_of_peak: flops_per_sec / peak.flops_per_sec(),
+                peak_memory_bytes: taken.peak_memory_bytes,
+                about: taken.about,
+            })
+        };
+        Ok(Report {
+            rounds: ours.secs.len(),
+            steps_per_round: steps,
+            amount,
+            ratio: theirs.as_ref().and_then(|theirs| ratio(&ours, theirs)),
+            ours: side(ours)?,
+            theirs: theirs.map(side).transpose()?,
+            peak_flops_per_sec: peak.flops_per_sec(),
+        })
+    }
+}
+
+/// `None` without turns.
+fn ratio(ours: &Taken, theirs: &Taken) -> Option<Ratio> {
+    let ratios: Vec<f64> = ours.secs.iter().zip(&theirs.secs).map(|(ours, theirs)| theirs / ours).collect();
     let Summary { median, min, max } = Summary::of(&ratios)?;
+    let memory = ours.peak_memory_bytes.zip(theirs.peak_memory_bytes);
     Some(Ratio {
         ratio: median,
         ratio_min: min,
         ratio_max: max,
         ratio_quartiles: [quantile(&ratios, 0.25)?, quantile(&ratios, 0.75)?],
-        peak_memory_ratio: our_memory.zip(their_memory).map(|(ours, theirs)| ours as f64 / theirs as f64),
+        peak_memory_ratio: memory.map(|(ours, theirs)| ours as f64 / theirs as f64),
     })
 }
 
@@ -160,10 +215,16 @@ mod tests {
 
     #[test]
     fn a_ratio_pairs_the_turns_and_is_their_time_over_ours() {
+        let taken = |secs: &[f64], memory| Taken {
+            secs: secs.to_vec(),
+            peak_memory_bytes: Some(memory),
+            about: Map::new(),
+        };
         // Turns 4/2 = 2, 6/2 = 3, 8/8 = 1: the median is 2, whatever the medians of the sides are.
-        let found = ratio(&[2.0, 2.0, 8.0], &[4.0, 6.0, 8.0], Some(50), Some(100)).expect("three turns");
+        let (ours, theirs) = (taken(&[2.0, 2.0, 8.0], 50), taken(&[4.0, 6.0, 8.0], 100));
+        let found = ratio(&ours, &theirs).expect("three turns");
         assert_eq!((found.ratio, found.ratio_min, found.ratio_max), (2.0, 1.0, 3.0));
         assert_eq!((found.ratio_quartiles, found.peak_memory_ratio), ([1.5, 2.5], Some(0.5)));
-        assert!(ratio(&[2.0], &[], None, None).is_none());
+        assert!(ratio(&taken(&[], 1), &theirs).is_none());
     }
 }

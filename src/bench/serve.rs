@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::random::RandomModel;
-use super::{BenchError, Case, Work};
+use super::task::TaskModel;
+use super::{Amount, BenchError, Case, Work};
 use crate::machine;
 
 /// A line from a measured process.
@@ -44,9 +45,8 @@ pub fn serve(
         let line = serde_json::to_string(reply).expect("numbers and names are JSON");
         writeln!(output, "{line}").and_then(|()| output.flush()).map_err(pipe)
     };
-    let Work::Random(work) = &case.work;
-    let mut model = RandomModel::new(work, case.mode, case.dtype, device)?;
-    let amount = serde_json::to_value(work.amount(case.mode)).expect("numbers are JSON");
+    let (mut step, amount) = set_up(case, device)?;
+    let amount = serde_json::to_value(amount).expect("numbers are JSON");
     say(&Reply::Ready(amount.as_object().cloned().unwrap_or_default()))?;
     for line in input.lines() {
         let line = line.map_err(pipe)?;
@@ -57,12 +57,29 @@ pub fn serve(
         })?;
         let start = Instant::now();
         for _ in 0..steps {
-            model.step()?;
+            step()?;
         }
         device.synchronize()?;
         say(&Reply::Seconds(start.elapsed().as_secs_f64()))?;
     }
     say(&Reply::PeakMemoryBytes(machine::peak_memory_bytes()))
+}
+
+/// Does one step.
+type Step = Box<dyn FnMut() -> Result<(), BenchError>>;
+
+/// What a step does, and what it takes.
+fn set_up(case: &Case, device: &Device) -> Result<(Step, Amount), BenchError> {
+    match &case.work {
+        Work::Random(work) => {
+            let mut model = RandomModel::new(work, case.mode, case.dtype, device)?;
+            Ok((Box::new(move || model.step()), work.amount(case.mode)))
+        }
+        Work::Task(work) => {
+            let (mut model, amount) = TaskModel::new(work, case.mode, case.dtype, device)?;
+            Ok((Box::new(move || model.step()), amount))
+        }
+    }
 }
 
 #[cfg(test)]

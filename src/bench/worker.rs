@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::serve::Reply;
 use super::{BenchError, Case};
 
-/// PyTorch's side.
+/// The script of the other side.
 const TORCH_SCRIPT: &str = include_str!("../../scripts/torch_transformer.py");
 /// Lines of stderr that are shown of a process that failed.
 const LAST_LINES: usize = 6;
@@ -23,7 +23,7 @@ const LAST_LINES: usize = 6;
 pub enum Program {
     /// This program again.
     Ours,
-    /// PyTorch under this Python.
+    /// The same network in torch, under this Python.
     Torch(PathBuf),
 }
 

@@ -81,7 +81,9 @@ impl LanguageModel for GlmModel {
             Ask::Classify { pairs, .. } => pairs.len(),
         };
         let mut places = Places::default();
-        encodings.iter().for_each(|encoding| places.add(encoding));
+        for encoding in &encodings {
+            places.add(encoding);
+        }
         let logit_rows = places.scored.len() + places.words.len();
         Ok(Cost {
             flops: self.glm.config().forward_flops(&Batch::pack(&encodings).layout.sequences, logit_rows),
