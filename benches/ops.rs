@@ -11,7 +11,7 @@ use std::time::Duration;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
-use glm_eval::nn::{self, AdamStep, Dropout, Layout, Sequence};
+use glm_eval::nn::{self, AdamStep, Dropout, Gradients, Layout, Precision, Sequence, Tape};
 
 /// Name, width, heads, vocabulary.
 const SHAPES: [(&str, usize, usize, usize); 2] = [("tiny", 256, 4, 8192), ("base", 768, 12, 30592)];
@@ -34,7 +34,11 @@ fn both(group: &mut BenchmarkGroup<WallTime>, name: &str, op: impl Fn() -> Resul
         bencher.iter(|| black_box(op()).expect("the inputs fit"));
     });
     group.bench_function(format!("{name}/both"), |bencher| {
-        let step = || op()?.sum_all()?.backward();
+        let step = || {
+            let (tape, mut gradients) = (Tape::start(), Gradients::default());
+            tape.backward(&op()?.sum_all()?, &mut gradients)?;
+            Ok::<_, candle_core::Error>(gradients)
+        };
         bencher.iter(|| black_box(step()).expect("the inputs fit"));
     });
 }
@@ -53,9 +57,14 @@ fn layouts() -> [(&'static str, Layout); 4] {
 fn ops(group: &mut BenchmarkGroup<WallTime>, h: usize, n: usize, v: usize) -> Result<()> {
     let (xs, wide) = (noise(TOKENS, h)?, noise(TOKENS, 4 * h)?);
     let (weight, bias) = (noise(4 * h, h)?, vector(4 * h)?);
-    both(group, "linear h to 4h", || nn::linear(&xs, &weight, &bias));
+    for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
+        if precision.is_supported() {
+            both(group, &format!("linear h to 4h, {name}"), || nn::linear(&xs, &weight, &bias, precision));
+        }
+    }
+    let precision = Precision::F32;
     let (weight, bias) = (noise(h, 4 * h)?, vector(h)?);
-    both(group, "linear 4h to h", || nn::linear(&wide, &weight, &bias));
+    both(group, "linear 4h to h", || nn::linear(&wide, &weight, &bias, precision));
     both(group, "gelu", || nn::gelu(&wide));
     let (weight, bias) = (vector(h)?, vector(h)?);
     both(group, "layer_norm", || nn::layer_norm(&xs, &weight, &bias, 1e-5));
@@ -71,9 +80,13 @@ fn ops(group: &mut BenchmarkGroup<WallTime>, h: usize, n: usize, v: usize) -> Re
     let ids: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % v) as u32).collect();
     both(group, "embedding", || nn::embedding(&table, &ids));
     let (rows, targets) = (noise(TARGETS, h)?, &ids[..TARGETS]);
-    both(group, "linear_cross_entropy", || nn::linear_cross_entropy(&rows, &table, targets, 0.0));
+    both(group, "linear_cross_entropy", || nn::linear_cross_entropy(&rows, &table, targets, 0.0, precision));
+    both(group, "mean_linear_cross_entropy", || {
+        nn::mean_linear_cross_entropy(&rows, &table, targets, 0.0, precision)
+    });
     group.bench_function("score_tokens", |bencher| {
-        bencher.iter(|| black_box(nn::score_tokens(&rows, &table, targets)).expect("the inputs fit"));
+        bencher
+            .iter(|| black_box(nn::score_tokens(&rows, &table, targets, precision)).expect("the inputs fit"));
     });
 
     let (weight, gradient) = (noise(4 * h, h)?, noise(4 * h, h)?);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::nn;
+use crate::nn::{self, Precision};
 
 /// Most memory this process has had resident at once; `None` where the system does not tell.
 pub fn peak_memory_bytes() -> Option<u64> {
@@ -35,13 +35,14 @@ pub fn peak_flops_per_sec(dtype: DType, device: &Device, secs: f64) -> Result<f6
     let grow = if device.is_cpu() { 1 } else { 4 }; // a GPU is not filled by less
     let mut best = 0.0f64;
     for [m, n, k] in PRODUCTS.map(|sizes| sizes.map(|size| size * grow)) {
-        let a = Tensor::ones((m, k), dtype, device)?;
-        let b = Tensor::ones((n, k), dtype, device)?;
+        let (stored, precision) = Precision::of(dtype, device);
+        let a = Tensor::ones((m, k), stored, device)?;
+        let b = Tensor::ones((n, k), stored, device)?;
         let begin = Instant::now();
         // At least two: the first one pays for fresh memory.
         for round in 0.. {
             let start = Instant::now();
-            product(&a, &b)?;
+            nn::logits(&a, &b, precision)?; // the product that the models use
             device.synchronize()?;
             best = best.max((2 * m * n * k) as f64 / start.elapsed().as_secs_f64());
             if round > 0 && begin.elapsed().as_secs_f64() > secs / PRODUCTS.len() as f64 {
@@ -50,11 +51,6 @@ pub fn peak_flops_per_sec(dtype: DType, device: &Device, secs: f64) -> Result<f6
         }
     }
     Ok(best)
-}
-
-/// `a bᵀ` in the tensors' number format, by the product that the models use.
-fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    nn::logits(a, b)
 }
 
 #[cfg(test)]

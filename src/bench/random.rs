@@ -1,6 +1,6 @@
 //! A network with random weights, doing the same step again and again.
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -8,7 +8,7 @@ use super::{BenchError, Mode, NumberFormat, RandomWork};
 use crate::model::Parameters;
 use crate::model::glm::{Batch, Glm};
 use crate::model::registry::initial_weights;
-use crate::nn::{self, Dropout, Layout};
+use crate::nn::{self, Dropout, Layout, Precision};
 use crate::train::{AdamWConfig, Decay, Schedule, Trainer};
 
 const SEED: u64 = 1;
@@ -32,11 +32,12 @@ impl RandomModel {
         format: NumberFormat,
         device: &Device,
     ) -> Result<Self, BenchError> {
+        let (dtype, precision) = Precision::of(format.dtype(), device);
         let mut drawn = initial_weights(&work.config).into_iter();
-        let mut parameters = Parameters::draw(drawn.next(), SEED, format.dtype(), device)?;
+        let mut parameters = Parameters::draw(drawn.next(), SEED, dtype, device)?;
         // One by one: all at once, the values drawn and the weights made of them would be in memory together.
         for weight in drawn {
-            parameters.extend(Parameters::draw([weight], SEED, format.dtype(), device)?);
+            parameters.extend(Parameters::draw([weight], SEED, dtype, device)?);
         }
         let trainer = match mode {
             Mode::Eval => None,
@@ -47,7 +48,7 @@ impl RandomModel {
             (0..count).map(|_| rng.random_range(0..work.config.vocab_size as u32)).collect()
         };
         Ok(Self {
-            glm: Glm::new(&work.config, parameters.var_builder())?,
+            glm: Glm::new(&work.config, precision, parameters.var_builder())?,
             batch: batch(work, ids(work.num_tokens())),
             rows: work.rows(),
             targets: ids(work.num_targets),
@@ -58,18 +59,23 @@ impl RandomModel {
 
     /// One forward pass, or one update.
     pub fn step(&mut self) -> Result<(), BenchError> {
-        let hidden = self.glm.forward(&self.batch, &Dropout::off())?; // [t, h]
-        let table = self.glm.word_embeddings();
-        let read = |hidden: Tensor| match &self.rows {
-            Some(rows) => nn::embedding(&hidden, rows), // [rows, h]
-            None => Ok(hidden),
+        let (table, precision) = (self.glm.word_embeddings(), self.glm.precision());
+        let read = || {
+            let hidden = self.glm.forward(&self.batch, &Dropout::off())?; // [t, h]
+            match &self.rows {
+                Some(rows) => nn::embedding(&hidden, rows), // [rows, h]
+                None => Ok(hidden),
+            }
         };
         let Some(trainer) = &mut self.trainer else {
-            nn::logits(&read(hidden.detach())?, table)?; // [rows, v]
+            nn::logits(&read()?, table, precision)?; // [rows, v]
             return Ok(());
         };
-        let loss = nn::linear_cross_entropy(&read(hidden)?, table, &self.targets, 0.0)?.mean_all()?;
-        trainer.update(&self.parameters, [Ok::<_, BenchError>((loss, 1.0))])?;
+        let loss = || {
+            let loss = nn::mean_linear_cross_entropy(&read()?, table, &self.targets, 0.0, precision)?;
+            Ok::<_, BenchError>((loss, 1.0))
+        };
+        trainer.update(&self.parameters, [loss])?;
         Ok(())
     }
 }

@@ -135,8 +135,9 @@ impl TaskModel {
             }
             Samples::Learn(examples, trainer) => {
                 for batch in examples.chunks(self.batch) {
-                    let loss = self.model.loss(&batch.iter().collect::<Vec<_>>(), &Dropout::off())?;
-                    trainer.update(self.model.parameters(), [Ok::<_, BenchError>((loss, 1.0))])?;
+                    let batch: Vec<&Example> = batch.iter().collect();
+                    let loss = || Ok::<_, BenchError>((self.model.loss(&batch, &Dropout::off())?, 1.0));
+                    trainer.update(self.model.parameters(), [loss])?;
                 }
             }
         }

@@ -259,10 +259,9 @@ impl Run<'_> {
             let batch: Vec<&Example> = batch.iter().map(|&index| &examples[index]).collect();
             let (parts, cost) = parts(model, &batch).map_err(failed)?;
             let dropout = Dropout::new(mix(mix(seed, 0xD80), trainer.updates()));
-            let losses = parts.iter().map(|part| {
-                let loss = model.loss(part, &dropout)?;
-                Ok((loss, part.len() as f64 / batch.len() as f64))
-            });
+            let losses = parts
+                .iter()
+                .map(|part| || Ok((model.loss(part, &dropout)?, part.len() as f64 / batch.len() as f64)));
             let update = trainer.update(model.parameters(), losses).map_err(failed)?;
             learned.train_loss += update.loss * batch.len() as f64 / examples.len() as f64;
             learned.learning_rate = update.learning_rate;

@@ -58,6 +58,11 @@ impl Parameters {
         self.vars.extend(other.vars);
     }
 
+    /// A weight by its name.
+    pub fn get(&self, name: &str) -> Option<&Var> {
+        self.vars.get(name)
+    }
+
     /// By name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.vars.iter().map(|(name, var)| (name.as_str(), var))

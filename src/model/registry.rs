@@ -9,6 +9,7 @@ use super::glm::config::ConfigError;
 use super::glm::{Config, GlmModel};
 use super::{Initial, LanguageModel, ModelError, Parameters};
 use crate::checkpoint::{self, CheckpointError};
+use crate::nn::Precision;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// A model that has no trained weights bundled yet: its recipe, and the vocabulary inside the binary.
@@ -143,7 +144,9 @@ impl ModelSource {
             output_dropout_prob: build.dropout,
             ..self.config.clone()
         };
-        let Build { seed, dtype, device, .. } = build;
+        let Build { seed, device, .. } = build;
+        let (dtype, precision) = Precision::of(build.dtype, device);
+        let dtype = &dtype;
         let mut parameters = match &self.weights {
             Some(weights) => Parameters::load(weights, *dtype, device)?,
             None => Parameters::draw(initial_weights(&config), *seed, *dtype, device)?,
@@ -160,7 +163,13 @@ impl ModelSource {
             let head = head.map(|(name, shape, initial)| (name.to_string(), shape, initial));
             parameters.extend(Parameters::draw(head, *seed, *dtype, device)?);
         }
-        Ok(Box::new(GlmModel::new(&config, parameters, self.tokenizer.clone(), build.head_outputs)?))
+        Ok(Box::new(GlmModel::new(
+            &config,
+            parameters,
+            self.tokenizer.clone(),
+            build.head_outputs,
+            precision,
+        )?))
     }
 }
 
@@ -224,7 +233,7 @@ pub struct Build {
     pub head_outputs: Option<usize>,
     /// Dropout in training.
     pub dropout: f64,
-    /// What weights are stored and computed as.
+    /// What weights are stored and computed as; bf16 on the CPU only rounds what is multiplied.
     pub dtype: DType,
     /// Where.
     pub device: Device,

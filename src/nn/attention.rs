@@ -3,13 +3,14 @@
 //! Scores are `q·k / √d`, hidden keys get weight 0. Memory is bounded by one block of query rows a thread;
 //! the backward pass recomputes the probabilities instead of keeping them.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, DType, Layout as Strides, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::gemm::{Into, Mat, matmul_here};
+use super::cpu::gemm::{Into, Mat, Product};
 use super::cpu::{self, simd};
 use super::dropout::DropMask;
 use super::layout::{Block, Layout, Sequence, Visibility};
+use super::{Gradients, tape};
 
 /// Self-attention of a packed batch, from the fused projection; nothing is cached.
 ///
@@ -27,8 +28,13 @@ pub fn attention(qkv: &Tensor, num_heads: usize, layout: &Layout, drop: Option<D
     }
     let h = h3 / 3;
     if super::is_fused(qkv) {
-        let heads = Heads::new(num_heads, h)?;
-        return qkv.contiguous()?.apply_op1(Fused { heads, layout: layout.clone(), drop });
+        let op =
+            Fused { qkv: qkv.contiguous()?, heads: Heads::new(num_heads, h)?, layout: layout.clone(), drop };
+        let contexts = op.forward()?;
+        let kept = qkv.clone();
+        return tape::output(contexts, (t, h), &[qkv], move |dout, gradients| {
+            op.backward(&kept, &dout, gradients)
+        });
     }
     let part = |i: usize| qkv.narrow(1, i * h, h);
     composed(&part(0)?, &part(1)?, &part(2)?, num_heads, layout, drop)
@@ -52,8 +58,8 @@ pub fn attention_over(
     }
     if super::is_fused(q) {
         let heads = Heads::new(num_heads, h)?;
-        let op = FusedOver { heads, layout: layout.clone() };
-        return q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &op);
+        let contexts = fused_over(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, heads, layout)?;
+        return cpu::tensor(contexts, (t, h));
     }
     composed(q, k, v, num_heads, layout, None)
 }
@@ -110,13 +116,14 @@ impl Task<'_> {
     /// `[rows, columns]` probabilities of a block, before dropout.
     fn probabilities(&self, block: &Block, scale: f32) -> Vec<f32> {
         let (rows, columns) = (block.rows.len(), block.columns());
-        let mut scores = vec![0.0; rows * columns];
+        let mut scores = cpu::uninitialized(rows * columns);
         let q = self.head.queries(block);
         let shared = self.head.rows(self.head.k, 0..block.shared);
-        matmul_here(&mut scores, columns, Into::Overwrite, scale, q, shared.t());
+        Product::new(q, shared.t()).scale(scale).write_here(&mut scores, columns, Into::Overwrite);
         if let Some(own) = &block.own {
             let own = self.head.rows(self.head.k, own.clone());
-            matmul_here(&mut scores[block.shared..], columns, Into::Overwrite, scale, q, own.t());
+            let scores = &mut scores[block.shared..];
+            Product::new(q, own.t()).scale(scale).write_here(scores, columns, Into::Overwrite);
         }
         for (row, scores) in scores.chunks_exact_mut(columns).enumerate() {
             match &self.sequence.visibility {
@@ -163,19 +170,20 @@ impl Task<'_> {
             let weights = |from: usize, len: usize| Mat::strided(&p[from..], rows, len, columns);
             let shared = self.head.rows(self.head.v, 0..block.shared);
             if block.shared > 0 {
-                matmul_here(out, d, Into::Overwrite, 1.0, weights(0, block.shared), shared);
+                Product::new(weights(0, block.shared), shared).write_here(out, d, Into::Overwrite);
             }
             if let Some(own) = &block.own {
                 let mode = if block.shared > 0 { Into::Add } else { Into::Overwrite };
                 let values = self.head.rows(self.head.v, own.clone());
-                matmul_here(out, d, mode, 1.0, weights(block.shared, own.len()), values);
+                Product::new(weights(block.shared, own.len()), values).write_here(out, d, mode);
             }
         }
     }
 
-    /// `[3, s, d]` gradients of query, key and value from `[s, d]` gradients of the contexts.
-    fn backward(&self, grads: &mut [f32], dout: &[f32], scale: f32) {
+    /// `[3, s, d]` gradients of query, key and value from `[s, d]` gradients of the contexts, `stride` apart.
+    fn backward(&self, grads: &mut [f32], (dout, stride): (&[f32], usize), scale: f32) {
         let d = self.head.d;
+        grads.fill(0.0);
         let (dq, rest) = grads.split_at_mut(self.sequence.len() * d);
         let (dk, dv) = rest.split_at_mut(self.sequence.len() * d);
         for block in self.sequence.blocks() {
@@ -183,16 +191,16 @@ impl Task<'_> {
             let p = self.probabilities(&block, scale);
             let mut dropped = p.clone();
             self.drop_rows(&block, &mut dropped);
-            let dout = Mat::new(&dout[block.rows.start * d..block.rows.end * d], rows, d);
-            let mut dp = vec![0.0; rows * columns];
+            let dout = Mat::strided(&dout[block.rows.start * stride..], rows, d, stride);
+            let mut dp = cpu::uninitialized(rows * columns);
             let ranges = [(0, Some(0..block.shared)), (block.shared, block.own.clone())];
             for (from, range) in ranges.clone() {
                 let Some(range) = range.filter(|r| !r.is_empty()) else { continue };
                 let weights = Mat::strided(&dropped[from..], rows, range.len(), columns);
                 let dv = &mut dv[range.start * d..range.end * d];
-                matmul_here(dv, d, Into::Add, 1.0, weights.t(), dout); // dV += Pᵀ dO
+                Product::new(weights.t(), dout).write_here(dv, d, Into::Add); // dV += Pᵀ dO
                 let values = self.head.rows(self.head.v, range);
-                matmul_here(&mut dp[from..], columns, Into::Overwrite, 1.0, dout, values.t()); // dP = dO Vᵀ
+                Product::new(dout, values.t()).write_here(&mut dp[from..], columns, Into::Overwrite); // dP = dO Vᵀ
             }
             self.drop_rows(&block, &mut dp);
             for (row, (dp, p)) in dp.chunks_exact_mut(columns).zip(p.chunks_exact(columns)).enumerate() {
@@ -206,9 +214,10 @@ impl Task<'_> {
             for (from, range) in ranges {
                 let Some(range) = range.filter(|r| !r.is_empty()) else { continue };
                 let ds = Mat::strided(&dp[from..], rows, range.len(), columns);
-                matmul_here(dq, d, Into::Add, 1.0, ds, self.head.rows(self.head.k, range.clone())); // dQ += dS K
+                let keys = self.head.rows(self.head.k, range.clone());
+                Product::new(ds, keys).write_here(dq, d, Into::Add); // dQ += dS K
                 let dk = &mut dk[range.start * d..range.end * d];
-                matmul_here(dk, d, Into::Add, 1.0, ds.t(), self.head.queries(&block)); // dK += dSᵀ Q
+                Product::new(ds.t(), self.head.queries(&block)).write_here(dk, d, Into::Add); // dK += dSᵀ Q
             }
         }
     }
@@ -237,7 +246,7 @@ fn for_each_head<'a>(
     task: impl Fn(usize, (usize, usize)) -> Task<'a> + Sync,
     work: impl Fn(&Task, &mut [f32], usize, usize) + Sync,
 ) -> Vec<f32> {
-    let mut buffer = vec![0.0; layout.num_tokens() * heads.n * heads.d * parts];
+    let mut buffer = cpu::uninitialized(layout.num_tokens() * heads.n * heads.d * parts);
     let mut rest = &mut buffer[..];
     let mut jobs = Vec::new();
     for (index, (sequence, start)) in layout.sequences.iter().zip(layout.starts()).enumerate() {
@@ -258,25 +267,27 @@ fn for_each_head<'a>(
 
 /// `[sequence][head][parts, s, d]` to `[t, parts * n * d]`.
 fn interleave(buffer: &[f32], layout: &Layout, heads: Heads, parts: usize) -> Vec<f32> {
-    let (d, width) = (heads.d, heads.n * heads.d);
-    let mut out = vec![0.0; buffer.len()];
-    let mut from = 0;
+    let Heads { n, d } = heads;
+    let mut out = cpu::uninitialized(buffer.len());
+    let mut rest = &mut out[..];
     for (sequence, (start, _)) in layout.sequences.iter().zip(layout.starts()) {
-        for head in 0..heads.n {
-            for part in 0..parts {
-                for token in start..start + sequence.len() {
-                    let to = (token * parts + part) * width + head * d;
-                    out[to..to + d].copy_from_slice(&buffer[from..from + d]);
-                    from += d;
-                }
+        let (s, row) = (sequence.len(), parts * n * d);
+        let (mine, others) = rest.split_at_mut(s * row);
+        rest = others;
+        let from = &buffer[start * row..][..s * row];
+        mine.par_chunks_mut(row.max(1)).with_min_len(64).enumerate().for_each(|(token, row)| {
+            for (place, values) in row.chunks_exact_mut(d).enumerate() {
+                let (part, head) = (place / n, place % n);
+                values.copy_from_slice(&from[((head * parts + part) * s + token) * d..][..d]);
             }
-        }
+        });
     }
     out
 }
 
 /// Attention from the fused projection.
 struct Fused {
+    qkv: Tensor,
     heads: Heads,
     layout: Layout,
     drop: Option<DropMask>,
@@ -290,77 +301,42 @@ impl Fused {
         let head = Head { q: part(0), k: part(1), v: part(2), stride, d };
         Task { head, sequence: &self.layout.sequences[0], drop: self.drop }
     }
-}
 
-impl CustomOp1 for Fused {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, qkv: &CpuStorage, strides: &Strides) -> Result<(CpuStorage, Shape)> {
-        let (t, _) = strides.shape().dims2()?;
-        let qkv = cpu::slice(qkv, strides)?;
+    /// `[t, h]` contexts.
+    fn forward(&self) -> Result<Vec<f32>> {
+        let qkv = cpu::values(&self.qkv)?;
         let scale = self.heads.scale();
-        let task = |head: usize, start: (usize, usize)| self.task(qkv, head, start.0);
+        let task = |head: usize, start: (usize, usize)| self.task(&qkv, head, start.0);
         let contexts =
             for_each_head(&self.layout, self.heads, 1, task, |task, out, _, _| task.forward(out, scale));
-        let out = interleave(&contexts, &self.layout, self.heads, 1);
-        Ok((CpuStorage::F32(out), (t, self.heads.n * self.heads.d).into()))
+        Ok(interleave(&contexts, &self.layout, self.heads, 1))
     }
 
-    fn bwd(&self, qkv: &Tensor, _out: &Tensor, dout: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, to: &Tensor, dout: &Tensor, gradients: &mut Gradients) -> Result<()> {
         let dout = dout.contiguous()?;
-        let (qkv_values, dout) = (cpu::values(qkv)?, cpu::values(&dout)?);
+        let (qkv, dout) = (cpu::values(&self.qkv)?, cpu::values(&dout)?);
         let (scale, Heads { n, d }) = (self.heads.scale(), self.heads);
-        let task = |head: usize, start: (usize, usize)| self.task(&qkv_values, head, start.0);
+        let task = |head: usize, start: (usize, usize)| self.task(&qkv, head, start.0);
         let grads = for_each_head(&self.layout, self.heads, 3, task, |task, grads, start, head| {
-            let mut mine = Vec::with_capacity(task.sequence.len() * d); // [s, d]
-            for token in start..start + task.sequence.len() {
-                mine.extend_from_slice(&dout[(token * n + head) * d..][..d]);
-            }
-            task.backward(grads, &mine, scale);
+            let dout = dout.get((start * n + head) * d..).unwrap_or(&[]);
+            task.backward(grads, (dout, n * d), scale);
         });
-        let grads = interleave(&grads, &self.layout, self.heads, 3);
-        Ok(Some(cpu::tensor(grads, qkv.shape())?))
+        gradients.add(to, cpu::tensor(interleave(&grads, &self.layout, self.heads, 3), to.shape())?)
     }
 }
 
-/// Attention of queries over separate keys and values.
-struct FusedOver {
-    heads: Heads,
-    layout: Layout,
-}
-
-impl CustomOp3 for FusedOver {
-    fn name(&self) -> &'static str {
-        "attention-over"
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        q_strides: &Strides,
-        k: &CpuStorage,
-        k_strides: &Strides,
-        v: &CpuStorage,
-        v_strides: &Strides,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (q, k, v) = (cpu::slice(q, q_strides)?, cpu::slice(k, k_strides)?, cpu::slice(v, v_strides)?);
-        let Heads { n, d } = self.heads;
-        let (stride, scale) = (n * d, self.heads.scale());
-        let task = |head: usize, (query, key): (usize, usize)| {
-            let part = |values, start: usize| -> &[f32] {
-                let values: &[f32] = values;
-                values.get(start * stride + head * d..).unwrap_or(&[])
-            };
-            let head = Head { q: part(q, query), k: part(k, key), v: part(v, key), stride, d };
-            Task { head, sequence: &self.layout.sequences[0], drop: None }
-        };
-        let contexts =
-            for_each_head(&self.layout, self.heads, 1, task, |task, out, _, _| task.forward(out, scale));
-        let out = interleave(&contexts, &self.layout, self.heads, 1);
-        Ok((CpuStorage::F32(out), q_strides.shape().clone()))
-    }
+/// `[t, h]` contexts of queries over separate keys and values.
+fn fused_over(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, layout: &Layout) -> Result<Vec<f32>> {
+    let (q, k, v) = (cpu::values(q)?, cpu::values(k)?, cpu::values(v)?);
+    let Heads { n, d } = heads;
+    let (stride, scale) = (n * d, heads.scale());
+    let task = |head: usize, (query, key): (usize, usize)| {
+        let q = q.get(query * stride + head * d..).unwrap_or(&[]);
+        let [k, v] = [&k, &v].map(|values| values.get(key * stride + head * d..).unwrap_or(&[]));
+        Task { head: Head { q, k, v, stride, d }, sequence: &layout.sequences[0], drop: None }
+    };
+    let contexts = for_each_head(layout, heads, 1, task, |task, out, _, _| task.forward(out, scale));
+    Ok(interleave(&contexts, layout, heads, 1))
 }
 
 /// The same attention of candle's kernels, one sequence after the other, with a mask.
@@ -497,12 +473,14 @@ mod tests {
         let layout = layouts().swap_remove(2);
         let qkv = candle_core::Var::from_tensor(&noise((140, 3 * 8), 4)?)?;
         let weights = noise((140, 8), 5)?;
-        let gradient = |out: Tensor| -> Result<Tensor> {
-            let grads = (out * &weights)?.sum_all()?.backward()?;
+        let gradient = |out: &dyn Fn() -> Result<Tensor>| -> Result<Tensor> {
+            let (tape, mut grads) = (crate::nn::Tape::start(), Gradients::default());
+            let loss = (out()? * &weights)?.sum_all()?;
+            tape.backward(&loss, &mut grads)?;
             Ok(grads.get(&qkv).expect("a gradient").clone())
         };
-        let fused = gradient(attention(&qkv, 2, &layout, None)?)?;
-        assert_close(&fused, &gradient(composed_from_qkv(&qkv, 2, &layout, None)?)?, 1e-4)
+        let fused = gradient(&|| attention(&qkv, 2, &layout, None))?;
+        assert_close(&fused, &gradient(&|| composed_from_qkv(&qkv, 2, &layout, None))?, 1e-4)
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! The output projection and the softmax over the vocabulary, in chunks: log-probabilities are never
 //! materialised for the whole batch.
 
-use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cpu::gemm::{Into, Mat, matmul, rows_by_weight};
+use super::cpu::gemm::{Into, Mat, Product};
 use super::cpu::{self, simd};
+use super::{Gradients, Precision, tape};
+
+/// Logits that exist at one time, at most (64 MB), in chunks of rows that no sum depends on.
+const VALUES_PER_CHUNK: usize = 16 << 20;
 
 /// Rows of logits that exist at one time.
-const ROWS_PER_CHUNK: usize = 128;
+fn rows_per_chunk(vocab_size: usize) -> usize {
+    (VALUES_PER_CHUNK / vocab_size.max(1)).max(8)
+}
 
 /// Cross-entropy of each row: `(1 - s) (-log p(target)) + s * mean over the vocabulary of -log p`.
 ///
@@ -18,13 +24,58 @@ const ROWS_PER_CHUNK: usize = 128;
 /// - output: `[m]`, nats
 ///
 /// Source: THUDM/GLM@4f61ed7 `finetune_glm.py`, `seq2seq_forward_step`.
-pub fn linear_cross_entropy(xs: &Tensor, table: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
+pub fn linear_cross_entropy(
+    xs: &Tensor,
+    table: &Tensor,
+    targets: &[u32],
+    smoothing: f64,
+    precision: Precision,
+) -> Result<Tensor> {
     check(xs, table, targets)?;
-    if super::is_fused(xs) {
-        let op = LinearCrossEntropy { targets: targets.to_vec(), smoothing: smoothing as f32 };
-        return xs.contiguous()?.apply_op2(table, op);
+    if !super::is_fused(xs) {
+        return composed(xs, table, targets, smoothing);
     }
-    composed(xs, table, targets, smoothing)
+    let op = CrossEntropy::new(xs, table, targets, smoothing, precision)?;
+    let losses = op.losses()?;
+    tape::output(losses, targets.len(), &[xs, table], move |upstream, gradients| {
+        let upstream = upstream.to_vec1::<f32>()?;
+        op.differentiate(&upstream)?.pass_on(&op, 1.0, gradients)
+    })
+}
+
+/// The mean of [`linear_cross_entropy`] over all rows. Its gradient is made along with it, so that logits are computed
+/// once: the loss of pre-training and of generation.
+///
+/// # Shapes
+/// - as there; output: a scalar; 0 without rows
+pub fn mean_linear_cross_entropy(
+    xs: &Tensor,
+    table: &Tensor,
+    targets: &[u32],
+    smoothing: f64,
+    precision: Precision,
+) -> Result<Tensor> {
+    check(xs, table, targets)?;
+    let m = targets.len();
+    if m == 0 {
+        return Tensor::zeros((), DType::F32, xs.device());
+    }
+    if !super::is_fused(xs) {
+        return composed(xs, table, targets, smoothing)?.mean(0);
+    }
+    let op = CrossEntropy::new(xs, table, targets, smoothing, precision)?;
+    if !tape::is_recorded(&[xs, table]) {
+        let losses = op.losses()?;
+        return cpu::tensor(vec![mean(&losses)], ());
+    }
+    let found = op.differentiate(&vec![1.0 / m as f32; m])?;
+    tape::output(vec![mean(&found.losses)], (), &[xs, table], move |upstream, gradients| {
+        found.pass_on(&op, upstream.to_scalar::<f32>()?, gradients)
+    })
+}
+
+fn mean(losses: &[f32]) -> f32 {
+    (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64) as f32
 }
 
 /// How one target fared.
@@ -41,14 +92,21 @@ pub struct TokenScore {
 /// # Shapes
 /// - `xs`: `[m, h]`; `table`: `[v, h]`; `targets`: `m` ids
 /// - output: one score a row
-pub fn score_tokens(xs: &Tensor, table: &Tensor, targets: &[u32]) -> Result<Vec<TokenScore>> {
+pub fn score_tokens(
+    xs: &Tensor,
+    table: &Tensor,
+    targets: &[u32],
+    precision: Precision,
+) -> Result<Vec<TokenScore>> {
     check(xs, table, targets)?;
     let (xs, table) = (xs.detach(), table.detach());
     let mut scores = Vec::with_capacity(targets.len());
-    for (chunk, targets) in targets.chunks(ROWS_PER_CHUNK).enumerate() {
-        let rows = xs.narrow(0, chunk * ROWS_PER_CHUNK, targets.len())?;
-        let logits =
-            super::logits(&rows, &table)?.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?;
+    let rows_per_chunk = rows_per_chunk(table.dim(0)?);
+    for (chunk, targets) in targets.chunks(rows_per_chunk).enumerate() {
+        let rows = xs.narrow(0, chunk * rows_per_chunk, targets.len())?;
+        let logits = super::logits(&rows, &table, precision)?
+            .to_dtype(DType::F32)?
+            .to_device(&candle_core::Device::Cpu)?;
         let logits = logits.contiguous()?;
         let (values, v) = (cpu::values(&logits)?, logits.dim(1)?);
         let score = |(row, &target): (&[f32], &u32)| TokenScore {
@@ -84,80 +142,112 @@ fn composed(xs: &Tensor, table: &Tensor, targets: &[u32], smoothing: f64) -> Res
     (right * (1.0 - smoothing))? - (log_probs.mean(D::Minus1)? * smoothing)?
 }
 
-struct LinearCrossEntropy {
+/// The fused form, and what it keeps for the backward pass.
+struct CrossEntropy {
+    xs: Tensor,
+    table: Tensor,
     targets: Vec<u32>,
     smoothing: f32,
+    precision: Precision,
 }
 
-impl LinearCrossEntropy {
-    fn loss(&self, row: &[f32], target: u32) -> f32 {
-        let log_normaliser = simd::log_sum_exp(row);
-        let right = log_normaliser - row[target as usize];
+impl CrossEntropy {
+    fn new(
+        xs: &Tensor,
+        table: &Tensor,
+        targets: &[u32],
+        smoothing: f64,
+        precision: Precision,
+    ) -> Result<Self> {
+        let (xs, table, targets) = (xs.contiguous()?, table.contiguous()?, targets.to_vec());
+        Ok(Self { xs, table, targets, smoothing: smoothing as f32, precision })
+    }
+
+    /// From what a row of logits gives to its loss: the log of the normaliser, the target's logit, all logits' sum.
+    fn loss(&self, log_normaliser: f32, target: f32, total: f32, vocab_size: usize) -> f32 {
+        let right = log_normaliser - target;
         if self.smoothing == 0.0 {
             return right;
         }
-        let mean = log_normaliser - simd::total(row) / row.len() as f32;
-        (1.0 - self.smoothing) * right + self.smoothing * mean
+        (1.0 - self.smoothing) * right + self.smoothing * (log_normaliser - total / vocab_size as f32)
     }
 
-    /// From logits to `upstream * ∂loss/∂logits`, in place.
-    fn gradient(&self, row: &mut [f32], target: u32, upstream: f32) {
+    /// `[m]` losses.
+    fn losses(&self) -> Result<Vec<f32>> {
+        let (v, h) = self.table.dims2()?;
+        let (x, w) = (cpu::values(&self.xs)?, cpu::values(&self.table)?);
+        let rows = rows_per_chunk(v);
+        let mut losses = Vec::with_capacity(self.targets.len());
+        for (x, targets) in x.chunks((rows * h).max(1)).zip(self.targets.chunks(rows)) {
+            let product = Product::new(Mat::new(x, targets.len(), h), Mat::new(&w, v, h).t());
+            let logits = product.precision(self.precision).to_vec();
+            let loss = |(row, &target): (&[f32], &u32)| {
+                self.loss(simd::log_sum_exp(row), row[target as usize], self.total(row), v)
+            };
+            losses.par_extend(logits.par_chunks_exact(v).zip(targets).map(loss));
+        }
+        Ok(losses)
+    }
+
+    /// The sum of a row, where smoothing needs it.
+    fn total(&self, row: &[f32]) -> f32 {
+        if self.smoothing == 0.0 { 0.0 } else { simd::total(row) }
+    }
+
+    /// From logits to `upstream * ∂loss/∂logits`, in place. Returns the loss.
+    fn gradient(&self, row: &mut [f32], target: u32, upstream: f32) -> f32 {
+        let (logit, total) = (row[target as usize], self.total(row));
         let uniform = self.smoothing / row.len() as f32;
-        let log_normaliser = simd::log_sum_exp(row);
-        simd::exp_scaled(row, log_normaliser, upstream, -uniform * upstream);
+        let log_normaliser = simd::softmax_scaled(row, upstream, -uniform * upstream);
         row[target as usize] -= (1.0 - self.smoothing) * upstream;
+        self.loss(log_normaliser, logit, total, row.len())
+    }
+
+    /// Losses, and their gradients with each row's loss weighted by `upstream`.
+    fn differentiate(&self, upstream: &[f32]) -> Result<Differentiated> {
+        let (v, h) = self.table.dims2()?;
+        let (x, w) = (cpu::values(&self.xs)?, cpu::values(&self.table)?);
+        let (mut all_dx, mut dw) = (cpu::uninitialized(x.len()), cpu::uninitialized(w.len()));
+        let mut losses = Vec::with_capacity(self.targets.len());
+        let rows = rows_per_chunk(v);
+        let inputs = x.chunks((rows * h).max(1)).zip(all_dx.chunks_mut((rows * h).max(1)));
+        let labels = self.targets.chunks(rows).zip(upstream.chunks(rows));
+        let mut mode = Into::Overwrite;
+        for ((x, dx), (targets, upstream)) in inputs.zip(labels) {
+            let (m, precision) = (targets.len(), self.precision);
+            let x = Mat::new(x, m, h);
+            let mut logits = Product::new(x, Mat::new(&w, v, h).t()).precision(precision).to_vec();
+            let each = logits.par_chunks_exact_mut(v).zip(targets).zip(upstream);
+            losses.par_extend(each.map(|((row, &target), &upstream)| self.gradient(row, target, upstream)));
+            let dlogits = Mat::new(&logits, m, v);
+            Product::new(dlogits, Mat::new(&w, v, h)).precision(precision).write(dx, Into::Overwrite);
+            Product::new(dlogits.t(), x).precision(precision).write(&mut dw, mode);
+            mode = Into::Add;
+        }
+        if mode == Into::Overwrite {
+            dw.fill(0.0); // there were no rows
+        }
+        Ok(Differentiated { losses, dx: all_dx, dw })
     }
 }
 
-impl CustomOp2 for LinearCrossEntropy {
-    fn name(&self) -> &'static str {
-        "linear-cross-entropy"
-    }
+/// Losses `[m]` with their gradients `[m, h]` towards the rows and `[v, h]` towards the table.
+struct Differentiated {
+    losses: Vec<f32>,
+    dx: Vec<f32>,
+    dw: Vec<f32>,
+}
 
-    fn cpu_fwd(
-        &self,
-        xs: &CpuStorage,
-        xs_layout: &Layout,
-        table: &CpuStorage,
-        table_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (v, h) = table_layout.shape().dims2()?;
-        let (xs, table) = (cpu::slice(xs, xs_layout)?, cpu::slice(table, table_layout)?);
-        let mut logits = vec![0.0; ROWS_PER_CHUNK.min(self.targets.len()) * v];
-        let mut losses = Vec::with_capacity(self.targets.len());
-        for (xs, targets) in xs.chunks(ROWS_PER_CHUNK * h).zip(self.targets.chunks(ROWS_PER_CHUNK)) {
-            let logits = &mut logits[..targets.len() * v];
-            rows_by_weight(logits, Into::Overwrite, xs, table, h);
-            losses.par_extend(logits.par_chunks_exact(v).zip(targets).map(|(row, &id)| self.loss(row, id)));
+impl Differentiated {
+    /// Passes the gradients on, times `scale`.
+    fn pass_on(self, op: &CrossEntropy, scale: f32, gradients: &mut Gradients) -> Result<()> {
+        for (to, mut values) in [(&op.table, self.dw), (&op.xs, self.dx)] {
+            if (scale - 1.0).abs() > 0.0 {
+                values.par_chunks_mut(cpu::VALUES_PER_TASK).for_each(|values| simd::scale(values, scale));
+            }
+            gradients.add(to, cpu::tensor(values, to.shape())?)?;
         }
-        Ok((CpuStorage::F32(losses), self.targets.len().into()))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        table: &Tensor,
-        _losses: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (v, h) = table.dims2()?;
-        let upstream = upstream.contiguous()?;
-        let (x, w, upstream) = (cpu::values(xs)?, cpu::values(table)?, cpu::values(&upstream)?);
-        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-        let mut logits = vec![0.0; ROWS_PER_CHUNK.min(self.targets.len()) * v];
-        let chunks = x.chunks(ROWS_PER_CHUNK * h).zip(dx.chunks_mut(ROWS_PER_CHUNK * h));
-        let labels = self.targets.chunks(ROWS_PER_CHUNK).zip(upstream.chunks(ROWS_PER_CHUNK));
-        for ((x, dx), (targets, upstream)) in chunks.zip(labels) {
-            let rows = targets.len();
-            let logits = &mut logits[..rows * v];
-            rows_by_weight(logits, Into::Overwrite, x, &w, h);
-            let each = logits.par_chunks_exact_mut(v).zip(targets).zip(upstream);
-            each.for_each(|((row, &id), &upstream)| self.gradient(row, id, upstream));
-            let dlogits = Mat::new(logits, rows, v);
-            matmul(dx, Into::Overwrite, dlogits, Mat::new(&w, v, h));
-            matmul(&mut dw, Into::Add, dlogits.t(), Mat::new(x, rows, h));
-        }
-        Ok((Some(cpu::tensor(dx, xs.shape())?), Some(cpu::tensor(dw, table.shape())?)))
+        Ok(())
     }
 }
 
@@ -172,7 +262,7 @@ mod tests {
             let (xs, table) = (noise((m, h), 1)?, noise((v, h), 2)?);
             let targets: Vec<u32> = (0..m as u32).map(|i| i * 7 % v as u32).collect();
             for smoothing in [0.0, 0.1] {
-                let fused = linear_cross_entropy(&xs, &table, &targets, smoothing)?;
+                let fused = linear_cross_entropy(&xs, &table, &targets, smoothing, Precision::F32)?;
                 assert_close(&fused, &composed(&xs, &table, &targets, smoothing)?, 1e-5)?;
             }
         }
@@ -183,7 +273,13 @@ mod tests {
     fn gradients_equal_finite_differences() -> Result<()> {
         for smoothing in [0.0, 0.1] {
             let inputs = [noise((3, 4), 3)?, noise((5, 4), 4)?];
-            assert_gradients(&inputs, |x| linear_cross_entropy(&x[0], &x[1], &[4, 0, 4], smoothing))?;
+            let targets = [4, 0, 4];
+            assert_gradients(&inputs, |x| {
+                linear_cross_entropy(&x[0], &x[1], &targets, smoothing, Precision::F32)
+            })?;
+            assert_gradients(&inputs, |x| {
+                mean_linear_cross_entropy(&x[0], &x[1], &targets, smoothing, Precision::F32)? * 2.0
+            })?;
         }
         Ok(())
     }
@@ -192,9 +288,9 @@ mod tests {
     fn scores_are_minus_the_losses_and_name_the_most_probable_token() -> Result<()> {
         let (xs, table) = (noise((4, 8), 5)?, noise((6, 8), 6)?);
         let best: Vec<u32> = xs.matmul(&table.t()?)?.argmax(1)?.to_vec1()?;
-        let scores = score_tokens(&xs, &table, &best)?;
+        let scores = score_tokens(&xs, &table, &best, Precision::F32)?;
         assert!(scores.iter().all(|s| s.is_greedy));
-        let losses = linear_cross_entropy(&xs, &table, &best, 0.0)?.to_vec1::<f32>()?;
+        let losses = linear_cross_entropy(&xs, &table, &best, 0.0, Precision::F32)?.to_vec1::<f32>()?;
         for (score, loss) in scores.iter().zip(losses) {
             assert!((score.log_prob + loss).abs() < 1e-6);
         }
@@ -203,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_target_outside_the_vocabulary_is_an_error() -> Result<()> {
-        let error = score_tokens(&noise((1, 2), 7)?, &noise((3, 2), 8)?, &[3]).expect_err("3 is outside");
+        let error = score_tokens(&noise((1, 2), 7)?, &noise((3, 2), 8)?, &[3], Precision::F32);
+        let error = error.expect_err("3 is outside");
         assert!(error.to_string().contains("target 3 is not in a vocabulary of 3"), "{error}");
         Ok(())
     }

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, VALUES_PER_TASK, simd};
+use super::tape;
 
 /// A source of dropout masks for one forward pass. Each use draws the next mask, so that the same seed gives
 /// the same pass on any number of threads.
@@ -39,12 +40,7 @@ impl Dropout {
 
     /// Drops values of a tensor of any shape.
     pub fn apply(&self, xs: &Tensor, probability: f64) -> Result<Tensor> {
-        let Some(drop) = self.mask(probability) else { return Ok(xs.clone()) };
-        if super::is_fused(xs) {
-            return xs.contiguous()?.apply_op1(drop);
-        }
-        let mask = Tensor::from_vec(drop.multipliers(xs.elem_count()), xs.shape(), xs.device())?;
-        xs * mask.to_dtype(xs.dtype())?
+        self.mask(probability).map_or_else(|| Ok(xs.clone()), |drop| drop.apply(xs))
     }
 }
 
@@ -74,29 +70,26 @@ impl DropMask {
         factors
     }
 
-    fn run(&self, xs: &[f32]) -> Vec<f32> {
-        let mut ys = vec![0.0; xs.len()];
-        let chunks = ys.par_chunks_mut(VALUES_PER_TASK).zip(xs.par_chunks(VALUES_PER_TASK)).enumerate();
-        chunks.for_each(|(i, (y, x))| {
-            simd::dropout(y, x, self.seed, (i * VALUES_PER_TASK) as u32, self.threshold, self.scale);
-        });
-        ys
-    }
-}
-
-impl CustomOp1 for DropMask {
-    fn name(&self) -> &'static str {
-        "dropout"
-    }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(self.run(cpu::slice(xs, layout)?)), layout.shape().clone()))
+    /// Drops values of a tensor of any shape.
+    pub(super) fn apply(&self, xs: &Tensor) -> Result<Tensor> {
+        if !super::is_fused(xs) {
+            let mask = Tensor::from_vec(self.multipliers(xs.elem_count()), xs.shape(), xs.device())?;
+            return xs * mask.to_dtype(xs.dtype())?;
+        }
+        let contiguous = xs.contiguous()?;
+        let mut ys = cpu::values(&contiguous)?.to_vec();
+        self.all_in_place(&mut ys);
+        let (kept, drop) = (xs.clone(), *self);
+        tape::output(ys, xs.shape(), &[xs], move |dys, gradients| {
+            cpu::change(&dys, |dys| drop.all_in_place(dys))?;
+            gradients.add(&kept, dys)
+        })
     }
 
-    fn bwd(&self, xs: &Tensor, _ys: &Tensor, dys: &Tensor) -> Result<Option<Tensor>> {
-        let dys = dys.contiguous()?;
-        let grad = self.run(&cpu::values(&dys)?);
-        Ok(Some(cpu::tensor(grad, xs.shape())?))
+    /// Drops the elements of a whole tensor, in place and on all threads.
+    pub(super) fn all_in_place(&self, xs: &mut [f32]) {
+        let chunks = xs.par_chunks_mut(VALUES_PER_TASK).enumerate();
+        chunks.for_each(|(i, xs)| self.in_place(xs, (i * VALUES_PER_TASK) as u32));
     }
 }
 

@@ -1,42 +1,35 @@
 //! The tanh form of the Gaussian error linear unit.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{self, VALUES_PER_TASK, simd};
+use super::tape;
 
 /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, of any shape.
 ///
 /// Source: THUDM/GLM@4f61ed7 `mpu/transformer.py`, `gelu_impl`.
 pub fn gelu(xs: &Tensor) -> Result<Tensor> {
-    if super::is_fused(xs) { xs.contiguous()?.apply_op1(Gelu) } else { xs.gelu() }
-}
-
-struct Gelu;
-
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
+    if !super::is_fused(xs) {
+        return xs.gelu();
     }
-
-    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let xs = cpu::slice(xs, layout)?;
-        let mut ys = vec![0.0; xs.len()];
-        let chunks = ys.par_chunks_mut(VALUES_PER_TASK).zip(xs.par_chunks(VALUES_PER_TASK));
+    let contiguous = xs.contiguous()?;
+    let mut ys = cpu::uninitialized(xs.elem_count());
+    {
+        let x = cpu::values(&contiguous)?;
+        let chunks = ys.par_chunks_mut(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK));
         chunks.for_each(|(y, x)| simd::gelu(y, x));
-        Ok((CpuStorage::F32(ys), layout.shape().clone()))
     }
-
-    fn bwd(&self, xs: &Tensor, _ys: &Tensor, dys: &Tensor) -> Result<Option<Tensor>> {
-        let dys = dys.contiguous()?;
-        let (x, dy) = (cpu::values(xs)?, cpu::values(&dys)?);
-        let mut dx = vec![0.0; x.len()];
-        let chunks = dx
-            .par_chunks_mut(VALUES_PER_TASK)
-            .zip(x.par_chunks(VALUES_PER_TASK).zip(dy.par_chunks(VALUES_PER_TASK)));
-        chunks.for_each(|(dx, (x, dy))| simd::gelu_backward(dx, x, dy));
-        Ok(Some(cpu::tensor(dx, xs.shape())?))
-    }
+    let kept = xs.clone();
+    tape::output(ys, xs.shape(), &[xs], move |dys, gradients| {
+        // `dys` is nobody else's: the gradient is written over it.
+        let x = cpu::values(&contiguous)?;
+        cpu::change(&dys, |dy| {
+            let chunks = dy.par_chunks_mut(VALUES_PER_TASK).zip(x.par_chunks(VALUES_PER_TASK));
+            chunks.for_each(|(dy, x)| simd::gelu_backward(dy, x));
+        })?;
+        gradients.add(&kept, dys)
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use candle_core::{Device, Result, Shape, Tensor, Var};
 use rand::{Rng, SeedableRng};
 
+use super::{Gradients, Tape};
+
 /// Uniform values in `[-1, 1)`.
 pub fn noise(shape: impl Into<Shape>, seed: u64) -> Result<Tensor> {
     let shape = shape.into();
@@ -34,7 +36,9 @@ pub fn assert_gradients(inputs: &[Tensor], op: impl Fn(&[Tensor]) -> Result<Tens
         let products = (op(inputs)? * &weights)?.flatten_all()?.to_vec1::<f32>()?;
         Ok(products.into_iter().map(f64::from).sum())
     };
-    let grads = (op(&tracked)? * &weights)?.sum_all()?.backward()?;
+    let (tape, mut grads) = (Tape::start(), Gradients::default());
+    let loss = (op(&tracked)? * &weights)?.sum_all()?;
+    tape.backward(&loss, &mut grads)?;
     for (which, var) in vars.iter().enumerate() {
         let gradient = grads.get(var).unwrap_or_else(|| panic!("input {which} got no gradient"));
         let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;

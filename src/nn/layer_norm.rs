@@ -1,9 +1,11 @@
 //! Layer normalisation.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
+use super::cpu::gemm::Into;
 use super::cpu::{self, ROWS_PER_TASK, simd};
+use super::{Gradients, tape};
 
 /// `(x - mean) / √(variance + ε) * weight + bias` of each row, with the biased variance.
 ///
@@ -11,10 +13,15 @@ use super::cpu::{self, ROWS_PER_TASK, simd};
 /// - `xs`: `[t, h]`; `weight`, `bias`: `[h]`
 /// - output: `[t, h]`
 pub fn layer_norm(xs: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
-    if super::is_fused(xs) {
-        return xs.contiguous()?.apply_op3(weight, bias, LayerNorm { epsilon: epsilon as f32 });
+    if !super::is_fused(xs) {
+        return composed(xs, weight, bias, epsilon);
     }
-    composed(xs, weight, bias, epsilon)
+    let op = LayerNorm { xs: xs.contiguous()?, weight: weight.clone(), epsilon: epsilon as f32 };
+    let ys = op.forward(bias)?;
+    let bias_var = bias.clone();
+    tape::output(ys, xs.shape(), &[xs, weight, bias], move |dys, gradients| {
+        op.backward(&bias_var, &dys, gradients)
+    })
 }
 
 /// The same of candle's kernels, with moments in f32.
@@ -27,68 +34,49 @@ fn composed(xs: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result
     xs.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
+/// What the norm keeps for its backward pass.
 struct LayerNorm {
+    xs: Tensor,
+    weight: Tensor,
     epsilon: f32,
 }
 
-impl CustomOp3 for LayerNorm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        xs: &CpuStorage,
-        xs_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let xs = cpu::slice(xs, xs_layout)?;
-        let (weight, bias) = (cpu::slice(weight, weight_layout)?, cpu::slice(bias, bias_layout)?);
+impl LayerNorm {
+    fn forward(&self, bias: &Tensor) -> Result<Vec<f32>> {
+        let (x, weight, bias) = (cpu::values(&self.xs)?, cpu::values(&self.weight)?, cpu::values(bias)?);
         let h = weight.len();
-        let mut ys = vec![0.0; xs.len()];
-        let tasks = ys.par_chunks_mut(h * ROWS_PER_TASK).zip(xs.par_chunks(h * ROWS_PER_TASK));
+        let mut ys = cpu::uninitialized(x.len());
+        let tasks = ys.par_chunks_mut(h * ROWS_PER_TASK).zip(x.par_chunks(h * ROWS_PER_TASK));
         tasks.for_each(|(ys, xs)| {
             for (y, x) in ys.chunks_exact_mut(h).zip(xs.chunks_exact(h)) {
-                simd::layer_norm(y, x, weight, bias, self.epsilon);
+                simd::layer_norm(y, x, &weight, &bias, self.epsilon);
             }
         });
-        Ok((CpuStorage::F32(ys), xs_layout.shape().clone()))
+        Ok(ys)
     }
 
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _ys: &Tensor,
-        dys: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, bias: &Tensor, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
         let dys = dys.contiguous()?;
-        let (x, w, dy) = (cpu::values(xs)?, cpu::values(weight)?, cpu::values(&dys)?);
+        let (x, w, dy) = (cpu::values(&self.xs)?, cpu::values(&self.weight)?, cpu::values(&dys)?);
         let h = w.len();
-        let mut dx = vec![0.0; x.len()];
         let rows = h * 4 * ROWS_PER_TASK;
-        let partial: Vec<(Vec<f32>, Vec<f32>)> = dx
-            .par_chunks_mut(rows)
-            .zip(x.par_chunks(rows).zip(dy.par_chunks(rows)))
-            .map(|(dx, (x, dy))| {
-                let (mut dw, mut db, mut normal) = (vec![0.0; h], vec![0.0; h], vec![0.0; h]);
+        let mut partial: (Vec<Vec<f32>>, Vec<Vec<f32>>) = Default::default();
+        gradients.write(&self.xs, |dx, mode| {
+            let tasks = dx.par_chunks_mut(rows).zip(x.par_chunks(rows).zip(dy.par_chunks(rows)));
+            let task = |(dx, (x, dy)): (&mut [f32], (&[f32], &[f32]))| {
+                let (mut dw, mut db) = (vec![0.0; h], vec![0.0; h]);
+                let mut scratch = (vec![0.0; h], vec![0.0; h]);
                 for ((dx, x), dy) in dx.chunks_exact_mut(h).zip(x.chunks_exact(h)).zip(dy.chunks_exact(h)) {
-                    let grads = (dx, &mut dw[..], &mut db[..]);
-                    simd::layer_norm_backward(grads, (x, &w, dy), &mut normal, self.epsilon);
+                    let (grads, scratch) =
+                        ((dx, &mut dw[..], &mut db[..]), (&mut scratch.0[..], &mut scratch.1[..]));
+                    simd::layer_norm_backward(grads, (x, &w, dy), scratch, self.epsilon, mode == Into::Add);
                 }
                 (dw, db)
-            })
-            .collect();
-        let (dw, db) = partial.into_iter().unzip();
-        Ok((
-            Some(cpu::tensor(dx, xs.shape())?),
-            Some(cpu::tensor(cpu::sum_in_order(dw, h), weight.shape())?),
-            Some(cpu::tensor(cpu::sum_in_order(db, h), bias.shape())?),
-        ))
+            };
+            partial = tasks.map(task).unzip();
+        })?;
+        gradients.write(&self.weight, |dw, mode| cpu::sum_in_order(dw, mode, &partial.0))?;
+        gradients.write(bias, |db, mode| cpu::sum_in_order(db, mode, &partial.1))
     }
 }
 

@@ -1,21 +1,63 @@
 //! Projections.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor};
 
-use super::cpu::gemm::{Into, Mat, matmul, rows_by_weight};
-use super::cpu::{self, ROWS_PER_TASK};
+use super::cpu::gemm::{Mat, Product};
+use super::cpu::{self, Values};
+use super::dropout::DropMask;
+use super::{Gradients, Precision, tape};
 
 /// `x wᵀ + b`.
 ///
 /// # Shapes
 /// - `xs`: `[t, i]`; `weight`: `[o, i]`; `bias`: `[o]`
 /// - output: `[t, o]`
-pub fn linear(xs: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    if super::is_fused(xs) {
-        return xs.contiguous()?.apply_op3(weight, bias, Linear);
+pub fn linear(xs: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
+    if !super::is_fused(xs) {
+        return xs.matmul(&weight.t()?)?.broadcast_add(bias);
     }
-    xs.matmul(&weight.t()?)?.broadcast_add(bias)
+    let op = Linear { xs: xs.contiguous()?, weight: weight.clone(), bias: bias.clone(), precision };
+    let ys = op.forward(None)?;
+    let shape = (xs.dim(0)?, weight.dim(0)?);
+    tape::output(ys, shape, &[xs, weight, bias], move |dys, gradients| op.backward(&dys, gradients))
+}
+
+/// `residual + dropout(x wᵀ + b)`: the end of a residual branch.
+///
+/// # Shapes
+/// - `residual`: `[t, o]`; `xs`: `[t, i]`; `weight`: `[o, i]`; `bias`: `[o]`
+/// - output: `[t, o]`
+pub fn linear_residual(
+    residual: &Tensor,
+    xs: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    drop: Option<DropMask>,
+    precision: Precision,
+) -> Result<Tensor> {
+    if !super::is_fused(xs) {
+        let branch = linear(xs, weight, bias, precision)?;
+        return residual + drop.map_or(Ok(branch.clone()), |drop| drop.apply(&branch));
+    }
+    let op = Linear { xs: xs.contiguous()?, weight: weight.clone(), bias: bias.clone(), precision };
+    let contiguous = residual.contiguous()?;
+    let ys = match &drop {
+        None => op.forward(Some(&cpu::values(&contiguous)?))?,
+        Some(drop) => {
+            let mut ys = op.forward(None)?;
+            drop.all_in_place(&mut ys);
+            cpu::add_assign(&mut ys, &cpu::values(&contiguous)?);
+            ys
+        }
+    };
+    let kept = residual.clone();
+    tape::output(ys, residual.shape(), &[residual, xs, weight, bias], move |dys, gradients| {
+        match &drop {
+            None => op.backward(&dys, gradients)?,
+            Some(drop) => op.backward(&drop.apply(&dys)?, gradients)?,
+        }
+        gradients.add(&kept, dys)
+    })
 }
 
 /// `x wᵀ`: the output projection, tied to the token embedding. Not differentiable; training goes through
@@ -24,9 +66,9 @@ pub fn linear(xs: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// # Shapes
 /// - `xs`: `[t, h]`; `table`: `[v, h]`
 /// - output: `[t, v]`
-pub fn logits(xs: &Tensor, table: &Tensor) -> Result<Tensor> {
+pub fn logits(xs: &Tensor, table: &Tensor, precision: Precision) -> Result<Tensor> {
     let (xs, table) = (xs.detach(), table.detach());
-    let (t, v) = (xs.dim(0)?, table.dim(0)?);
+    let ((t, h), v) = (xs.dims2()?, table.dim(0)?);
     if t == 0 {
         return Tensor::zeros((0, v), xs.dtype(), xs.device()); // a GPU refuses to do nothing
     }
@@ -34,73 +76,63 @@ pub fn logits(xs: &Tensor, table: &Tensor) -> Result<Tensor> {
         return xs.matmul(&table.t()?);
     }
     let xs = xs.contiguous()?;
-    let mut out = vec![0.0; t * v];
-    rows_by_weight(&mut out, Into::Overwrite, &cpu::values(&xs)?, &cpu::values(&table)?, xs.dim(1)?);
-    cpu::tensor(out, (t, v))
+    let (x, w) = (cpu::values(&xs)?, cpu::values(&table)?);
+    let product = Product::new(Mat::new(&x, t, h), Mat::new(&w, v, h).t()).precision(precision);
+    cpu::tensor(product.to_vec(), (t, v))
 }
 
-struct Linear;
+/// What a projection keeps for its backward pass.
+struct Linear {
+    xs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    precision: Precision,
+}
 
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
+impl Linear {
+    /// `[t, o]`: the projection, and `plus` added to it.
+    fn forward(&self, plus: Option<&Values>) -> Result<Vec<f32>> {
+        let ((t, i), o) = (self.xs.dims2()?, self.weight.dim(0)?);
+        let (x, w, b) = (cpu::values(&self.xs)?, cpu::values(&self.weight)?, cpu::values(&self.bias)?);
+        let product = Product::new(Mat::new(&x, t, i), Mat::new(&w, o, i).t()).bias(&b);
+        let product = product.precision(self.precision);
+        Ok(plus.map_or(product, |plus| product.plus(plus)).to_vec())
     }
 
-    fn cpu_fwd(
-        &self,
-        xs: &CpuStorage,
-        xs_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (t, i) = xs_layout.shape().dims2()?;
-        let (o, _) = weight_layout.shape().dims2()?;
-        let bias = cpu::slice(bias, bias_layout)?;
-        let mut ys = vec![0.0; t * o];
-        ys.par_chunks_mut(o * ROWS_PER_TASK).for_each(|rows| {
-            rows.chunks_exact_mut(o).for_each(|row| row.copy_from_slice(bias));
-        });
-        rows_by_weight(&mut ys, Into::Add, cpu::slice(xs, xs_layout)?, cpu::slice(weight, weight_layout)?, i);
-        Ok((CpuStorage::F32(ys), (t, o).into()))
-    }
-
-    fn bwd(
-        &self,
-        xs: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _ys: &Tensor,
-        dys: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ((t, i), o) = (xs.dims2()?, bias.dim(0)?);
+    fn backward(&self, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let ((t, i), o) = (self.xs.dims2()?, self.weight.dim(0)?);
         let dys = dys.contiguous()?;
-        let (x, w, dy) = (cpu::values(xs)?, cpu::values(weight)?, cpu::values(&dys)?);
-        let (mut dx, mut dw) = (vec![0.0; t * i], vec![0.0; o * i]);
-        let dy = Mat::new(&dy, t, o);
-        matmul(&mut dx, Into::Overwrite, dy, Mat::new(&w, o, i)); // [t, i]
-        matmul(&mut dw, Into::Overwrite, dy.t(), Mat::new(&x, t, i)); // [o, i]
-        let db = cpu::column_sums(&cpu::values(&dys)?, o);
-        Ok((
-            Some(cpu::tensor(dx, xs.shape())?),
-            Some(cpu::tensor(dw, weight.shape())?),
-            Some(cpu::tensor(db, bias.shape())?),
-        ))
+        let (x, w, dy) = (cpu::values(&self.xs)?, cpu::values(&self.weight)?, cpu::values(&dys)?);
+        let dy_matrix = Mat::new(&dy, t, o);
+        gradients.write(&self.weight, |dw, mode| {
+            Product::new(dy_matrix.t(), Mat::new(&x, t, i)).precision(self.precision).write(dw, mode); // [o, i]
+        })?;
+        gradients.write(&self.bias, |db, mode| cpu::column_sums(db, mode, &dy))?;
+        gradients.write(&self.xs, |dx, mode| {
+            Product::new(dy_matrix, Mat::new(&w, o, i)).precision(self.precision).write(dx, mode); // [t, i]
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Dropout;
     use crate::nn::gradient_check::{assert_close, assert_gradients, noise};
 
     #[test]
     fn the_fused_op_equals_the_composed_one() -> Result<()> {
-        for (t, i, o) in [(1, 1, 1), (1, 64, 7), (5, 3, 2), (130, 33, 65)] {
-            let (xs, w, b) = (noise((t, i), 1)?, noise((o, i), 2)?, noise(o, 3)?);
-            assert_close(&linear(&xs, &w, &b)?, &xs.matmul(&w.t()?)?.broadcast_add(&b)?, 1e-5)?;
-            assert_close(&logits(&xs, &w)?, &xs.matmul(&w.t()?)?, 1e-5)?;
+        for (t, i, o) in [(1, 1, 1), (1, 64, 7), (5, 3, 2), (130, 33, 65), (0, 4, 3)] {
+            let (xs, w, b, residual) =
+                (noise((t, i), 1)?, noise((o, i), 2)?, noise(o, 3)?, noise((t, o), 4)?);
+            let composed = xs.matmul(&w.t()?)?.broadcast_add(&b)?;
+            assert_close(&linear(&xs, &w, &b, Precision::F32)?, &composed, 1e-5)?;
+            assert_close(&logits(&xs, &w, Precision::F32)?, &xs.matmul(&w.t()?)?, 1e-5)?;
+            let added = linear_residual(&residual, &xs, &w, &b, None, Precision::F32)?;
+            assert_close(&added, &(&residual + &composed)?, 1e-5)?;
+            let drop = || Dropout::new(5).mask(0.4);
+            let added = linear_residual(&residual, &xs, &w, &b, drop(), Precision::F32)?;
+            assert_close(&added, &(&residual + drop().expect("it drops").apply(&composed)?)?, 1e-5)?;
         }
         Ok(())
     }
@@ -108,15 +140,46 @@ mod tests {
     #[test]
     fn gradients_equal_finite_differences() -> Result<()> {
         let inputs = [noise((3, 4), 4)?, noise((5, 4), 5)?, noise(5, 6)?];
-        assert_gradients(&inputs, |x| linear(&x[0], &x[1], &x[2]))
+        assert_gradients(&inputs, |x| linear(&x[0], &x[1], &x[2], Precision::F32))?;
+        let inputs = [inputs.as_slice(), &[noise((3, 5), 7)?]].concat();
+        for drop in [0.0, 0.3] {
+            let mask = || Dropout::new(8).mask(drop);
+            assert_gradients(&inputs, |x| {
+                linear_residual(&x[3], &x[0], &x[1], &x[2], mask(), Precision::F32)
+            })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn bf16_stays_near_f32_forward_and_backward() -> Result<()> {
+        if !Precision::Bf16.is_supported() {
+            return Ok(());
+        }
+        let inputs = [noise((40, 70), 4)?, noise((50, 70), 5)?, noise(50, 6)?];
+        let run = |precision| -> Result<Vec<Tensor>> {
+            let vars: Vec<_> = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<_>>()?;
+            let tape = tape::Tape::start();
+            let ys = linear(&vars[0], &vars[1], &vars[2], precision)?;
+            let mut gradients = Gradients::default();
+            tape.backward(&ys.sqr()?.sum_all()?, &mut gradients)?;
+            let found = vars.iter().map(|var| gradients.get(var).expect("a gradient").clone());
+            Ok(std::iter::once(ys.detach()).chain(found).collect())
+        };
+        for (exact, rough) in run(Precision::F32)?.iter().zip(run(Precision::Bf16)?) {
+            let scale = exact.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?;
+            let error = (exact - rough)?.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()? / scale;
+            assert!(error > 1e-5 && error < 5e-3, "{error}"); // bf16 rounds by up to 2^-9 = 2e-3
+        }
+        Ok(())
     }
 
     #[test]
     fn one_row_is_the_same_bytes_as_among_others() -> Result<()> {
         let (xs, w, b) = (noise((9, 256), 7)?, noise((768, 256), 8)?, noise(768, 9)?);
-        let all = linear(&xs, &w, &b)?.to_vec2::<f32>()?;
+        let all = linear(&xs, &w, &b, Precision::F32)?.to_vec2::<f32>()?;
         for (i, row) in all.iter().enumerate() {
-            assert_eq!(&linear(&xs.narrow(0, i, 1)?, &w, &b)?.to_vec2::<f32>()?[0], row);
+            assert_eq!(&linear(&xs.narrow(0, i, 1)?, &w, &b, Precision::F32)?.to_vec2::<f32>()?[0], row);
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 //! Tokens are packed: activations are `[t, h]`, all sequences of a batch one after the other without
 //! padding, and a [`Layout`] says where each begins and what its tokens may see.
 //!
-//! On the CPU in f32 each op is one fused kernel with its own backward; elsewhere (CUDA, half precision) the
-//! same op is composed of candle's kernels. Several candle-nn calls (`LayerNorm::forward`,
+//! On the CPU in f32 each op is one fused kernel with its own backward, which a [`Tape`] records; elsewhere (CUDA,
+//! half precision) the same op is composed of candle's kernels. Several candle-nn calls (`LayerNorm::forward`,
 //! `softmax_last_dim`, `sdpa`) stop the gradient silently, so none of them is used here, and every op is
 //! checked against finite differences and against its composed form.
 
@@ -13,6 +13,7 @@ mod cpu;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod finite;
 mod gelu;
 #[cfg(test)]
 mod gradient_check;
@@ -20,16 +21,21 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod optimizer_kernels;
+mod precision;
+mod tape;
 
 pub use attention::{attention, attention_over};
-pub use cross_entropy::{TokenScore, linear_cross_entropy, score_tokens};
+pub use cross_entropy::{TokenScore, linear_cross_entropy, mean_linear_cross_entropy, score_tokens};
 pub use dropout::{DropMask, Dropout};
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_sum};
+pub use finite::check_finite;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use layout::{Layout, Sequence, Visibility};
-pub use linear::{linear, logits};
+pub use linear::{linear, linear_residual, logits};
 pub use optimizer_kernels::{AdamStep, adamw_step, sum_of_squares};
+pub use precision::Precision;
+pub use tape::{Gradients, Tape};
 
 use candle_core::{DType, Tensor};
 

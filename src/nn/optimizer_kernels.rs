@@ -1,6 +1,6 @@
 //! Updates of a parameter in place.
 
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 
 use super::cpu::{self, VALUES_PER_TASK, simd};
@@ -29,6 +29,20 @@ impl AdamStep {
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
         (1.0 / (1.0 - self.beta1.powi(step)), 1.0 / (1.0 - self.beta2.powi(step)))
     }
+
+    fn constants(&self) -> simd::Adam {
+        let (correction1, correction2) = self.corrections();
+        simd::Adam {
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            epsilon: self.epsilon as f32,
+            gradient_scale: self.gradient_scale as f32,
+            correction1: correction1 as f32,
+            correction2: correction2 as f32,
+            learning_rate: self.learning_rate as f32,
+            decay: (1.0 - self.learning_rate * self.weight_decay) as f32,
+        }
+    }
 }
 
 /// One AdamW update of a parameter and its two running means, all of one shape.
@@ -43,15 +57,15 @@ pub fn adamw_step(
 ) -> Result<()> {
     if super::is_fused(parameter) {
         let gradient = gradient.contiguous()?;
-        mean.inplace_op2(
-            &gradient,
-            &RunningMean { decay: adam.beta1, scale: adam.gradient_scale, squared: false },
-        )?;
-        square.inplace_op2(
-            &gradient,
-            &RunningMean { decay: adam.beta2, scale: adam.gradient_scale, squared: true },
-        )?;
-        return parameter.inplace_op3(mean, square, &Update(adam));
+        let gradient = cpu::values(&gradient)?;
+        let constants = adam.constants();
+        let (mut on_mean, mut on_square) = (Ok(()), Ok(()));
+        cpu::change(parameter, |p| {
+            on_mean = cpu::change(mean, |m| {
+                on_square = cpu::change(square, |v| update((p, m, v), &gradient, constants));
+            });
+        })?;
+        return on_mean.and(on_square);
     }
     let gradient = (gradient.detach() * adam.gradient_scale)?;
     mean.set(&((mean.as_tensor() * adam.beta1)? + (&gradient * (1.0 - adam.beta1))?)?)?;
@@ -76,69 +90,11 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     Ok(partial.iter().sum())
 }
 
-/// `mean = decay * mean + (1 - decay) * g`, with `g` the scaled gradient, or its square.
-struct RunningMean {
-    decay: f64,
-    scale: f64,
-    squared: bool,
-}
-
-impl InplaceOp2 for RunningMean {
-    fn name(&self) -> &'static str {
-        "running-mean"
-    }
-
-    fn cpu_fwd(
-        &self,
-        mean: &mut CpuStorage,
-        mean_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<()> {
-        let mean = cpu::slice_mut(mean, mean_layout)?;
-        let gradient = cpu::slice(gradient, gradient_layout)?;
-        let (decay, scale) = (self.decay as f32, self.scale as f32);
-        let chunks = mean.par_chunks_mut(VALUES_PER_TASK).zip(gradient.par_chunks(VALUES_PER_TASK));
-        chunks.for_each(|(m, g)| match self.squared {
-            false => simd::running_mean(m, g, decay, scale),
-            true => simd::running_mean_square(m, g, decay, scale),
-        });
-        Ok(())
-    }
-}
-
-/// The step along the running means.
-struct Update(AdamStep);
-
-impl InplaceOp3 for Update {
-    fn name(&self) -> &'static str {
-        "adamw-update"
-    }
-
-    fn cpu_fwd(
-        &self,
-        p: &mut CpuStorage,
-        p_layout: &Layout,
-        mean: &CpuStorage,
-        mean_layout: &Layout,
-        square: &CpuStorage,
-        square_layout: &Layout,
-    ) -> Result<()> {
-        let p = cpu::slice_mut(p, p_layout)?;
-        let (mean, square) = (cpu::slice(mean, mean_layout)?, cpu::slice(square, square_layout)?);
-        let (correction1, correction2) = self.0.corrections();
-        let adam = simd::Adam {
-            epsilon: self.0.epsilon as f32,
-            correction1: correction1 as f32,
-            correction2: correction2 as f32,
-            learning_rate: self.0.learning_rate as f32,
-            decay: (1.0 - self.0.learning_rate * self.0.weight_decay) as f32,
-        };
-        let means = mean.par_chunks(VALUES_PER_TASK).zip(square.par_chunks(VALUES_PER_TASK));
-        let chunks = p.par_chunks_mut(VALUES_PER_TASK).zip(means);
-        chunks.for_each(|(p, (m, v))| simd::adamw(p, m, v, adam));
-        Ok(())
-    }
+/// One update on all threads, in one pass over memory.
+fn update((p, m, v): (&mut [f32], &mut [f32], &mut [f32]), g: &[f32], constants: simd::Adam) {
+    let means = m.par_chunks_mut(VALUES_PER_TASK).zip(v.par_chunks_mut(VALUES_PER_TASK));
+    let chunks = p.par_chunks_mut(VALUES_PER_TASK).zip(means).zip(g.par_chunks(VALUES_PER_TASK));
+    chunks.for_each(|((p, (m, v)), g)| simd::adamw(p, m, v, g, constants));
 }
 
 #[cfg(test)]

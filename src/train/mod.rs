@@ -5,7 +5,7 @@ mod schedule;
 mod state;
 mod trainer;
 
-pub use optimizer::{AdamW, AdamWConfig, Gradients};
+pub use optimizer::{AdamW, AdamWConfig, gradient_norm};
 pub use schedule::{Decay, Schedule};
 pub use state::{SavedState, StateError, TrainState};
 pub use trainer::{Trainer, Update};

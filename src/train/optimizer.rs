@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Parameters;
-use crate::nn::{self, AdamStep};
+use crate::nn::{self, AdamStep, Gradients};
 
 /// Constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,36 +23,10 @@ pub struct AdamWConfig {
     pub clip_grad: f64,
 }
 
-/// Gradients by parameter name; of a batch, or summed over several.
-#[derive(Debug, Default)]
-pub struct Gradients {
-    by_name: BTreeMap<String, Tensor>,
-}
-
-impl Gradients {
-    /// Adds the gradients of one backward pass.
-    pub fn add(&mut self, parameters: &Parameters, grads: &GradStore) -> Result<()> {
-        for (name, var) in parameters.iter() {
-            let Some(grad) = grads.get(var) else { continue };
-            let sum = match self.by_name.get(name) {
-                Some(sum) => (sum + grad)?,
-                None => grad.clone(),
-            };
-            self.by_name.insert(name.to_string(), sum.detach());
-        }
-        Ok(())
-    }
-
-    /// By name.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.by_name.get(name)
-    }
-
-    /// The Euclidean norm over all parameters.
-    pub fn norm(&self) -> Result<f64> {
-        let squares = self.by_name.values().map(nn::sum_of_squares).sum::<Result<f64>>()?;
-        Ok(squares.sqrt())
-    }
+/// The Euclidean norm of the gradient of all parameters.
+pub fn gradient_norm(parameters: &Parameters, gradients: &Gradients) -> Result<f64> {
+    let squares = parameters.iter().filter_map(|(_, var)| gradients.get(var)).map(nn::sum_of_squares);
+    Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
 /// The optimizer: running means by parameter, and the number of updates made.
@@ -103,7 +76,7 @@ impl AdamW {
         gradients: &Gradients,
         learning_rate: f64,
     ) -> Result<f64> {
-        let norm = gradients.norm()?;
+        let norm = gradient_norm(parameters, gradients)?;
         if !norm.is_finite() {
             bail!("the gradient of update {} is not finite (its norm is {norm})", self.updates + 1);
         }
@@ -111,7 +84,7 @@ impl AdamW {
         let clip = self.config.clip_grad;
         let gradient_scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
         for (name, var) in parameters.iter() {
-            let Some(gradient) = gradients.get(name) else { continue };
+            let Some(gradient) = gradients.get(var) else { continue };
             let moments = &self.moments[name];
             let step = AdamStep {
                 learning_rate,

@@ -117,8 +117,8 @@ mod tests {
     fn learn(parameters: &Parameters, trainer: &mut Trainer, updates: usize) -> Result<Vec<f32>> {
         let weight = || parameters.iter().next().expect("one weight").1.as_tensor().clone();
         for _ in 0..updates {
-            let loss = weight().sqr()?.sum_all()?;
-            trainer.update(parameters, [Ok::<_, candle_core::Error>((loss, 1.0))])?;
+            trainer
+                .update(parameters, [|| Ok::<_, candle_core::Error>((weight().sqr()?.sum_all()?, 1.0))])?;
         }
         weight().flatten_all()?.to_vec1()
     }
@@ -146,7 +146,7 @@ mod tests {
         let (parameters, mut trainer) = fresh()?;
         let before = learn(&parameters, &mut trainer, 1)?;
         let nan = Tensor::new(f32::NAN, &Device::Cpu)?;
-        let refused = trainer.update(&parameters, [Ok::<_, candle_core::Error>((nan, 1.0))]);
+        let refused = trainer.update(&parameters, [|| Ok::<_, candle_core::Error>((nan, 1.0))]);
         assert!(refused.expect_err("NaN is refused").to_string().contains("update 2 is NaN"));
         assert_eq!(learn(&parameters, &mut trainer, 0)?, before);
         Ok(())

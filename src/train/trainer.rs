@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::{AdamW, AdamWConfig, Gradients, Schedule};
+use super::{AdamW, AdamWConfig, Schedule};
 use crate::model::Parameters;
+use crate::nn::{Gradients, Tape};
 
 /// A model's optimizer with its schedule.
 #[derive(Debug)]
@@ -44,27 +45,28 @@ impl Trainer {
         &mut self.optimizer
     }
 
-    /// One update from a batch that is computed in parts: each gives the mean loss of its examples and its
-    /// share of the batch; the shares add up to 1.
+    /// One update from a batch that is computed in parts: each part, when it is called, gives the mean loss of its
+    /// examples and its share of the batch; the shares add up to 1.
     ///
     /// # Errors
     /// When a loss or the gradient is not finite; the weights have not been changed then.
     pub fn update<E: From<candle_core::Error>>(
         &mut self,
         parameters: &Parameters,
-        parts: impl IntoIterator<Item = std::result::Result<(Tensor, f64), E>>,
+        parts: impl IntoIterator<Item = impl FnOnce() -> std::result::Result<(Tensor, f64), E>>,
     ) -> std::result::Result<Update, E> {
         let mut gradients = Gradients::default();
         let mut total = 0.0;
         for part in parts {
-            let (loss, share) = part?;
+            let tape = Tape::start();
+            let (loss, share) = part()?;
             let loss = (loss * share)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(not_finite(self.updates() + 1, value).into());
             }
             total += value;
-            gradients.add(parameters, &loss.backward()?)?;
+            tape.backward(&loss, &mut gradients)?;
         }
         let learning_rate = self.schedule.at(self.updates());
         let gradient_norm = self.optimizer.step(parameters, &gradients, learning_rate)?;

@@ -10,7 +10,8 @@ use super::recording::{Recording, read_json};
 use super::{Check, Subject, VerifyError, largest, tolerance, values};
 use crate::model::Parameters;
 use crate::model::glm::Glm;
-use crate::train::{AdamW, AdamWConfig, Gradients};
+use crate::nn::{Gradients, Precision, Tape};
+use crate::train::{AdamW, AdamWConfig, gradient_norm};
 
 /// Allowed error of a parameter after one update and after three.
 const AFTER_ONE: f64 = 1e-6;
@@ -55,7 +56,7 @@ fn check_run(
     // A copy, so that the model under test is left alone.
     let weights = subject.parameters.snapshot()?;
     let parameters = Parameters::load(&weights, subject.parameters.dtype(), subject.parameters.device())?;
-    let glm = Glm::new(subject.config, parameters.var_builder())?;
+    let glm = Glm::new(subject.config, Precision::F32, parameters.var_builder())?;
     let subject = Subject { glm: &glm, parameters: &parameters, config: subject.config };
     let mut optimizer = AdamW::new(&parameters, config)?;
     let mut first = None;
@@ -63,12 +64,12 @@ fn check_run(
     for logged in notes["log"].as_array().map_or(&[][..], Vec::as_slice) {
         let step = logged["step"].as_u64().unwrap_or(0);
         let case = recording.case(&format!("step{step}"));
+        let (tape, mut gradients) = (Tape::start(), Gradients::default());
         let loss = batch.loss(&subject, 0.0)?;
         let recorded = Tensor::new(logged["loss"].as_f64().unwrap_or(f64::NAN) as f32, &Device::Cpu)?;
         checks.push(Check::tensors(&case, "loss before the update", &loss, &recorded, tolerance::LOSS)?);
-        let mut gradients = Gradients::default();
-        gradients.add(&parameters, &loss.backward()?)?;
-        if !gradients.norm()?.is_finite() {
+        tape.backward(&loss, &mut gradients)?;
+        if !gradient_norm(&parameters, &gradients)?.is_finite() {
             // The optimizer refuses such an update, so there is nothing more to compare.
             checks.push(Check::new(&case, "gradient norm", f64::NAN, GRADIENT_NORM));
             break;
@@ -96,7 +97,7 @@ fn check_parameters(
     let mut checks = Vec::new();
     for (name, var) in parameters.iter() {
         let Some(recorded) = recording.find(&format!("{prefix}{name}")) else { continue };
-        let gradient = first.get(name).map(values).transpose()?;
+        let gradient = first.get(var).map(values).transpose()?;
         let counts = |i: usize| gradient.as_ref().is_none_or(|g| g[i].abs() > NOISE);
         let pairs = values(var)?.into_iter().zip(values(recorded)?).enumerate();
         let worst = largest(pairs.filter(|(i, _)| counts(*i)).map(|(_, (a, b))| (a - b).abs()));

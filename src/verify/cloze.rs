@@ -10,7 +10,7 @@ use super::recording::{Recording, batch};
 use super::{Check, Subject, tolerance};
 use crate::model::glm::{Batch, Head};
 use crate::model::loss::{candidate_loss, candidate_scores};
-use crate::nn::{self, Dropout, Sequence};
+use crate::nn::{self, Dropout, Precision, Sequence};
 use crate::request::Loss;
 
 /// One-token and multi-token scores, the fine-tuning losses, one pass for all candidates, the heads.
@@ -36,7 +36,7 @@ fn words(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
     let hidden = subject.glm.forward(&batch, &Dropout::off())?;
     let at_piece =
         rows(&hidden, mask.iter().enumerate().map(|(row, &p)| row as u32 * s as u32 + p).collect())?;
-    let logits = nn::logits(&at_piece, subject.glm.word_embeddings())?; // [b, v]
+    let logits = nn::logits(&at_piece, subject.glm.word_embeddings(), Precision::F32)?; // [b, v]
     let target = Tensor::new(recording.integers("single.target")?, &Device::Cpu)?.reshape((b, ()))?;
     let scores = logits.gather(&target, 1)?; // [b, labels]
     let normalised = scores.broadcast_sub(&logits.log_sum_exp(1)?.unsqueeze(1)?)?;
@@ -68,7 +68,7 @@ fn scored(
 ) -> Result<(Tensor, Vec<usize>)> {
     let places: Vec<u32> = (0..mask.len() as u32).filter(|&i| mask[i as usize] == 1).collect();
     let targets: Vec<u32> = places.iter().map(|&i| targets[i as usize]).collect();
-    let losses = nn::linear_cross_entropy(&rows(hidden, places)?, table, &targets, 0.0)?;
+    let losses = nn::linear_cross_entropy(&rows(hidden, places)?, table, &targets, 0.0, Precision::F32)?;
     Ok((losses, mask.chunks(width).map(|m| m.iter().sum::<u32>() as usize).collect()))
 }
 
@@ -79,10 +79,14 @@ fn choices(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
     let text = recording.get("multi.text")?.reshape((b * c, s))?;
     let position = recording.get("multi.position")?.reshape((b * c, 2, s))?;
     let batch = batch(&text, &position, recording.get("multi.mask")?, 0)?;
-    let hidden = subject.glm.forward(&batch, &Dropout::off())?; // [b * c * s, h]
     let table = subject.glm.word_embeddings();
     let (targets, mask) = (recording.integers("multi.target")?, recording.integers("multi.logit_mask")?);
-    let (losses, lengths) = scored(&hidden, table, &targets, &mask, s)?;
+    let forward = || -> Result<_> {
+        let hidden = subject.glm.forward(&batch, &Dropout::off())?; // [b * c * s, h]
+        let (losses, lengths) = scored(&hidden, table, &targets, &mask, s)?;
+        Ok((hidden, losses, lengths))
+    };
+    let (hidden, losses, lengths) = forward()?;
 
     let mut checks = Vec::new();
     for penalty in [0.0, 0.7, 1.0] {
@@ -113,13 +117,16 @@ fn choices(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
         ("mix", Loss::Mix, 1.0),
     ];
     for (name, kind, penalty) in kinds {
-        let scores = candidate_scores(&losses, &lengths, penalty)?;
-        let loss = candidate_loss(&scores, &vec![c; b], &labels, &vec![kind; b])?;
+        let score = |losses: &Tensor| candidate_scores(losses, &lengths, penalty);
+        let loss_of = |scores: &Tensor| candidate_loss(scores, &vec![c; b], &labels, &vec![kind; b]);
+        let scores = score(&losses)?;
+        let loss = loss_of(&scores)?;
         let recorded = recording.get(&format!("multi.loss.{name}"))?;
         checks.push(Check::tensors(&case, &format!("loss.{name}"), &loss, recorded, tolerance::LOSS)?);
         if name == "cross_entropy" {
             // `multi.grad.cross_entropy.NAME` is recorded for some parameters.
-            checks.extend(gradient_checks(subject, recording, "multi.grad.cross_entropy.", &loss)?);
+            let loss = || loss_of(&score(&forward()?.1)?);
+            checks.extend(gradient_checks(subject, recording, "multi.grad.cross_entropy.", loss)?);
         }
         let counts: Vec<usize> = present.chunks(c).map(|m| m.iter().sum::<u32>() as usize).collect();
         let kept = rows(&scores, (0..present.len() as u32).filter(|&i| present[i as usize] == 1).collect())?;
@@ -142,7 +149,7 @@ fn raw_scores(
 ) -> Result<Tensor> {
     let places: Vec<u32> = (0..mask.len() as u32).filter(|&i| mask[i as usize] == 1).collect();
     let targets: Vec<u32> = places.iter().map(|&i| targets[i as usize]).collect();
-    let logits = nn::logits(&rows(hidden, places)?, table)?;
+    let logits = nn::logits(&rows(hidden, places)?, table, Precision::F32)?;
     let right = logits.gather(&Tensor::new(targets, &Device::Cpu)?.unsqueeze(1)?, 1)?.squeeze(1)?;
     let lengths: Vec<usize> = mask.chunks(width).map(|m| m.iter().sum::<u32>() as usize).collect();
     candidate_scores(&right.neg()?, &lengths, penalty)

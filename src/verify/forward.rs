@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::recording::{Recording, batch, integers};
 use super::{Check, Subject, tolerance, values};
 use crate::model::glm::Cache;
-use crate::nn;
+use crate::nn::{self, Precision};
 
 /// Logits of every case; hidden states, and for large vocabularies columns and log-sum-exp, where recorded.
 pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
@@ -20,14 +20,15 @@ pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
         let batch = batch(input_ids, recording.get(&part("position_ids"))?, mask, 0)?;
         let mut states = Vec::new();
         let hidden = subject.glm.extend_watched(&batch, &mut Cache::new(), |xs| states.push(xs.clone()))?;
-        let logits = nn::logits(&hidden, subject.glm.word_embeddings())?; // [b * s, v]
+        let logits = nn::logits(&hidden, subject.glm.word_embeddings(), Precision::F32)?; // [b * s, v]
         let name = recording.case(case);
         if let Some(recorded) = recording.find(&part("logits")) {
             let logits = logits.reshape((b, s, ()))?;
             checks.push(Check::tensors(&name, "logits", &logits, recorded, tolerance::LOGITS)?);
             // The differentiable pass is another path through the code: hold it to the same numbers.
             let trained = subject.glm.forward(&batch, &nn::Dropout::off())?;
-            let logits = nn::logits(&trained, subject.glm.word_embeddings())?.reshape((b, s, ()))?;
+            let logits =
+                nn::logits(&trained, subject.glm.word_embeddings(), Precision::F32)?.reshape((b, s, ()))?;
             checks.push(Check::tensors(
                 &name,
                 "logits (training pass)",

@@ -5,8 +5,7 @@ use candle_core::{Result, Tensor};
 use super::recording::{Recording, batch};
 use super::{Check, Subject, largest, tolerance, values};
 use crate::model::glm::Batch;
-use crate::nn::{self, Dropout};
-use crate::train::Gradients;
+use crate::nn::{self, Dropout, Gradients, Precision, Tape};
 
 /// The recorded batch: rows of tokens, their targets, and where the loss is.
 pub struct LossBatch {
@@ -26,7 +25,13 @@ impl LossBatch {
     /// `[t]` losses of all tokens.
     fn token_losses(&self, subject: &Subject, smoothing: f64) -> Result<Tensor> {
         let hidden = subject.glm.forward(&self.batch, &Dropout::off())?;
-        nn::linear_cross_entropy(&hidden, subject.glm.word_embeddings(), &self.targets, smoothing)
+        nn::linear_cross_entropy(
+            &hidden,
+            subject.glm.word_embeddings(),
+            &self.targets,
+            smoothing,
+            Precision::F32,
+        )
     }
 
     /// The mean over the tokens whose mask is 1.
@@ -57,7 +62,7 @@ pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
     )?];
     let loss = masked_mean(&token_losses, &batch.loss_mask)?;
     checks.push(scalar("batch", "loss", &loss)?);
-    checks.extend(gradient_checks(subject, recording, "grad.", &loss)?);
+    checks.extend(gradient_checks(subject, recording, "grad.", || batch.loss(subject, 0.0))?);
 
     let mut without_row1 = batch.loss_mask.clone();
     let per_row = recorded.dim(1)?;
@@ -70,24 +75,25 @@ pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
 
     let smoothed = batch.loss(subject, 0.1)?;
     checks.push(scalar("label_smoothing_0.1", "label_smoothing_0.1.loss", &smoothed)?);
-    checks.extend(gradient_checks(subject, recording, "label_smoothing_0.1.grad.", &smoothed)?);
+    let prefix = "label_smoothing_0.1.grad.";
+    checks.extend(gradient_checks(subject, recording, prefix, || batch.loss(subject, 0.1))?);
     Ok(checks)
 }
 
-/// The gradients recorded as `{prefix}NAME` against those of `loss`.
+/// The gradients recorded as `{prefix}NAME` against those of the loss that `loss` computes.
 pub fn gradient_checks(
     subject: &Subject,
     recording: &Recording,
     prefix: &str,
-    loss: &Tensor,
+    loss: impl FnOnce() -> Result<Tensor>,
 ) -> Result<Vec<Check>> {
-    let mut gradients = Gradients::default();
-    gradients.add(subject.parameters, &loss.backward()?)?;
+    let (tape, mut gradients) = (Tape::start(), Gradients::default());
+    tape.backward(&loss()?, &mut gradients)?;
     let names = recording.names();
     let names = names.iter().filter_map(|n| n.strip_prefix(prefix));
     let check = |name: &str| {
         let recorded = recording.get(&format!("{prefix}{name}"))?;
-        let Some(ours) = gradients.get(name) else {
+        let Some(ours) = subject.parameters.get(name).and_then(|var| gradients.get(var)) else {
             candle_core::bail!("{}: no gradient reaches `{name}`", recording.file.display());
         };
         let excess = values(ours)?

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::recording::{Recording, batch};
 use super::{Check, Subject, tolerance};
 use crate::model::glm::Cache;
-use crate::nn;
+use crate::nn::{self, Precision};
 
 /// A reader of the recorded tokens, with its cache and the hidden states it has seen.
 struct Reader<'a> {
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         }
         self.at += tokens;
         self.cached += tokens;
-        nn::logits(&hidden, glm.word_embeddings())?.reshape((b, tokens, ()))
+        nn::logits(&hidden, glm.word_embeddings(), Precision::F32)?.reshape((b, tokens, ()))
     }
 
     fn keep_last(&mut self, limit: usize) -> Result<()> {

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::model::Parameters;
 use crate::model::glm::{Config, Glm};
+use crate::nn::Precision;
 use recording::Recording;
 
 /// One comparison.
@@ -116,7 +117,7 @@ pub fn verify(
     parameters: &Parameters,
     mut report: impl FnMut(Check),
 ) -> Result<Vec<String>, VerifyError> {
-    let glm = Glm::new(config, parameters.var_builder())?;
+    let glm = Glm::new(config, Precision::F32, parameters.var_builder())?;
     let mut found = false;
     let subject = Subject { glm: &glm, parameters, config };
     let kinds: [(&str, Kind); 4] = [

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::device::DeviceArg;
 use crate::eval::{Limit, Patterns, Settings};
 use crate::model::ModelSource;
+use crate::nn::Precision;
 use crate::results::ours::{Mode, Rule};
 use crate::tasks::{Head, Split};
 
@@ -85,7 +86,8 @@ pub struct RunArgs {
     /// Where to compute: auto, cpu, or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceArg,
-    /// Number format of weights and computation; on the CPU only f32
+    /// Number format of weights and computation. On the CPU, bf16 rounds what is multiplied and keeps all else in
+    /// f32; it needs a processor with AVX512-BF16
     #[arg(long, value_enum, default_value_t = DTypeArg::F32)]
     dtype: DTypeArg,
     /// Threads [default: `$RAYON_NUM_THREADS`, else one a core]; changes no score
@@ -201,7 +203,10 @@ impl RunArgs {
         let device = self.device.open()?;
         let dtype = match self.dtype {
             DTypeArg::F32 => DType::F32,
-            _ if device.is_cpu() => bail!("on the CPU only `--dtype f32` is built yet"),
+            DTypeArg::F16 if device.is_cpu() => bail!("--dtype f16: on the CPU there are f32 and bf16"),
+            DTypeArg::Bf16 if device.is_cpu() && !Precision::Bf16.is_supported() => {
+                bail!("--dtype bf16: this processor can't multiply bf16 (AVX512-BF16 is missing); use f32")
+            }
             DTypeArg::Bf16 => DType::BF16,
             DTypeArg::F16 => DType::F16,
         };
@@ -210,8 +215,8 @@ impl RunArgs {
             ModeArg::ZeroShot => Mode::ZeroShot,
             ModeArg::FewShot => Mode::FewShot,
         };
-        if mode == Mode::Finetune && dtype != DType::F32 {
-            bail!("fine-tuning needs `--dtype f32`: updates are lost in half precision");
+        if mode == Mode::Finetune && Precision::of(dtype, &device).0 != DType::F32 {
+            bail!("fine-tuning on a GPU needs `--dtype f32`: updates are lost in half precision");
         }
         let head = match self.head {
             HeadArg::Cloze => Head::Cloze,

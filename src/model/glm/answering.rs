@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result as TensorResult, Tensor};
 use super::{Batch, Config, Encoding, Glm, Head, Pool, Targets};
 use crate::model::loss::{candidate_loss, candidate_scores};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
-use crate::nn::{self, Dropout, TokenScore};
+use crate::nn::{self, Dropout, Precision, TokenScore};
 use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Request};
 use crate::tokenizer::Tokenizer;
 
@@ -31,11 +31,12 @@ impl GlmModel {
         parameters: Parameters,
         tokenizer: Tokenizer,
         head_outputs: Option<usize>,
+        precision: Precision,
     ) -> TensorResult<Self> {
         let vb = parameters.var_builder();
         let head = |outputs| Head::new(config.hidden_size, outputs, config.output_dropout_prob, vb.clone());
         let head = head_outputs.map(head).transpose()?;
-        Ok(Self { glm: Glm::new(config, vb.clone())?, head, parameters, tokenizer })
+        Ok(Self { glm: Glm::new(config, precision, vb.clone())?, head, parameters, tokenizer })
     }
 
     /// The longest sequence: what is asked for, as far as the model has positions.
@@ -99,9 +100,10 @@ impl LanguageModel for GlmModel {
         let hidden = self.glm.forward(&batch, &Dropout::off())?.detach(); // [t, h]
         let mut places = Places::default();
         encodings.iter().flatten().for_each(|encoding| places.add(encoding));
-        let table = self.glm.word_embeddings();
-        let scores = nn::score_tokens(&nn::embedding(&hidden, &places.scored)?, table, &places.targets)?;
-        let words = nn::logits(&nn::embedding(&hidden, &places.words)?, table)?;
+        let (table, precision) = (self.glm.word_embeddings(), self.glm.precision());
+        let scored = nn::embedding(&hidden, &places.scored)?;
+        let scores = nn::score_tokens(&scored, table, &places.targets, precision)?;
+        let words = nn::logits(&nn::embedding(&hidden, &places.words)?, table, precision)?;
         let words = words.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let classes = self.classes(requests, &nn::embedding(&hidden, &places.pooled)?)?;
         let mut reader = Reader { scores: &scores, words: &words, word: 0, classes: &classes };
@@ -260,7 +262,8 @@ impl GlmModel {
             Ask::Choice { length_penalty, .. } => {
                 let lengths: Vec<Vec<usize>> = all().map(scored_lengths).collect();
                 let rows = nn::embedding(hidden, &places.scored)?;
-                let losses = nn::linear_cross_entropy(&rows, table, &places.targets, 0.0)?;
+                let losses =
+                    nn::linear_cross_entropy(&rows, table, &places.targets, 0.0, self.glm.precision())?;
                 let scores = candidate_scores(&losses, &lengths.concat(), *length_penalty)?;
                 Ok((scores, lengths.iter().map(Vec::len).collect()))
             }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{self, Dropout};
+use crate::nn::{self, Dropout, Precision};
 
 /// The token whose hidden state stands for the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +46,9 @@ impl Head {
     /// - `pooled`: `[b, h]`, the pooled tokens' final hidden states; output: `[b, classes]`
     pub fn forward(&self, pooled: &Tensor, dropout: &Dropout) -> Result<Tensor> {
         let (weight, bias) = &self.pooler;
-        let pooled = nn::linear(&dropout.apply(pooled, self.dropout_prob)?, weight, bias)?.tanh()?;
+        let dropped = dropout.apply(pooled, self.dropout_prob)?;
+        let pooled = nn::linear(&dropped, weight, bias, Precision::F32)?.tanh()?;
         let (weight, bias) = &self.classifier;
-        nn::linear(&dropout.apply(&pooled, self.dropout_prob)?, weight, bias)
+        nn::linear(&dropout.apply(&pooled, self.dropout_prob)?, weight, bias, Precision::F32)
     }
 }

@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{Batch, Cache, Config};
-use crate::nn::{self, Dropout};
+use crate::nn::{self, DropMask, Dropout, Precision};
 
 /// A GLM without heads: from tokens to final hidden states.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub struct Glm {
     layers: Vec<Layer>,
     final_layernorm: LayerNorm,
     config: Config,
+    precision: Precision,
 }
 
 impl Glm {
@@ -27,7 +28,7 @@ impl Glm {
     ///
     /// # Errors
     /// When a weight is missing or has another shape.
-    pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &Config, precision: Precision, vb: VarBuilder) -> Result<Self> {
         let (h, rows) = (config.hidden_size, config.position_table_rows());
         let transformer = vb.pp("transformer");
         let table = |name: &str| transformer.pp(name).get((rows, h), "weight");
@@ -40,16 +41,22 @@ impl Glm {
                 false => None,
             },
             layers: (0..config.num_layers)
-                .map(|i| Layer::new(config, layers.pp(i)))
+                .map(|i| Layer::new(config, precision, layers.pp(i)))
                 .collect::<Result<_>>()?,
             final_layernorm: LayerNorm::new(config, transformer.pp("final_layernorm"))?,
             config: config.clone(),
+            precision,
         })
     }
 
     /// The sizes.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What matrix products are computed with.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The token embedding `[v, h]`, which is also the output projection.
@@ -95,12 +102,15 @@ impl Glm {
         mut watch: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
         let mut xs = dropout.apply(&self.embed(batch)?, self.config.embedding_dropout_prob)?; // [t, h]
+        nn::check_finite(&xs, || "the embeddings".into())?;
         watch(&xs);
+        let drop = || dropout.mask(self.config.output_dropout_prob);
         for (index, layer) in self.layers.iter().enumerate() {
             let attended = attend(index, layer, &layer.input_layernorm.forward(&xs)?)?;
-            xs = (xs + dropout.apply(&attended, self.config.output_dropout_prob)?)?;
-            let transformed = layer.mlp(&layer.post_attention_layernorm.forward(&xs)?)?;
-            xs = (xs + dropout.apply(&transformed, self.config.output_dropout_prob)?)?;
+            xs = layer.dense.forward_residual(&xs, &attended, drop())?;
+            let expanded = layer.expand(&layer.post_attention_layernorm.forward(&xs)?)?;
+            xs = layer.dense_4h_to_h.forward_residual(&xs, &expanded, drop())?;
+            nn::check_finite(&xs, || format!("layer {index} (from 0)"))?;
             watch(&xs);
         }
         self.final_layernorm.forward(&xs)
@@ -112,12 +122,12 @@ impl Glm {
         if let Some(position) = batch.positions.iter().find(|&&p| p as usize >= longest) {
             bail!("position {position} is beyond the model's {longest} positions; shorten the input");
         }
-        let words = nn::embedding(&self.word_embeddings, &batch.ids)?;
-        let xs = (words + nn::embedding(&self.position_embeddings, &batch.positions)?)?;
-        match &self.block_position_embeddings {
-            Some(table) => xs + nn::embedding(table, &batch.block_positions)?,
-            None => Ok(xs),
+        let mut tables: Vec<(&Tensor, &[u32])> =
+            vec![(&self.word_embeddings, &batch.ids), (&self.position_embeddings, &batch.positions)];
+        if let Some(table) = &self.block_position_embeddings {
+            tables.push((table, &batch.block_positions));
         }
+        nn::embedding_sum(&tables)
     }
 }
 
@@ -135,29 +145,30 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &Config, precision: Precision, vb: VarBuilder) -> Result<Self> {
         let h = config.hidden_size;
+        let linear = |inputs, outputs, vb| Linear::new(inputs, outputs, precision, vb);
         let (attention, mlp) = (vb.pp("attention"), vb.pp("mlp"));
         Ok(Self {
             input_layernorm: LayerNorm::new(config, vb.pp("input_layernorm"))?,
-            query_key_value: Linear::new(h, 3 * h, attention.pp("query_key_value"))?,
-            dense: Linear::new(h, h, attention.pp("dense"))?,
+            query_key_value: linear(h, 3 * h, attention.pp("query_key_value"))?,
+            dense: linear(h, h, attention.pp("dense"))?,
             post_attention_layernorm: LayerNorm::new(config, vb.pp("post_attention_layernorm"))?,
-            dense_h_to_4h: Linear::new(h, 4 * h, mlp.pp("dense_h_to_4h"))?,
-            dense_4h_to_h: Linear::new(4 * h, h, mlp.pp("dense_4h_to_h"))?,
+            dense_h_to_4h: linear(h, 4 * h, mlp.pp("dense_h_to_4h"))?,
+            dense_4h_to_h: linear(4 * h, h, mlp.pp("dense_4h_to_h"))?,
             num_heads: config.num_attention_heads,
             attention_dropout_prob: config.attention_dropout_prob,
         })
     }
 
-    /// `[t, h]` to `[t, h]`.
+    /// `[t, h]` to `[t, h]` contexts, yet to be projected.
     fn attention(&self, xs: &Tensor, batch: &Batch, dropout: &Dropout) -> Result<Tensor> {
         let qkv = self.query_key_value.forward(xs)?; // [t, 3h]: thirds, and heads within a third
         let drop = dropout.mask(self.attention_dropout_prob);
-        self.dense.forward(&nn::attention(&qkv, self.num_heads, &batch.layout, drop)?)
+        nn::attention(&qkv, self.num_heads, &batch.layout, drop)
     }
 
-    /// `[t, h]` to `[t, h]`, over the cached keys and the new ones.
+    /// `[t, h]` to `[t, h]` contexts, over the cached keys and the new ones.
     fn attention_cached(
         &self,
         xs: &Tensor,
@@ -169,12 +180,12 @@ impl Layer {
         let h = qkv.dim(1)? / 3;
         let part = |i: usize| qkv.narrow(1, i * h, h)?.contiguous();
         let (keys, values) = cache.append(layer, &part(1)?, &part(2)?, &batch.layout)?; // [keys, h] each
-        self.dense.forward(&nn::attention_over(&part(0)?, &keys, &values, self.num_heads, &batch.layout)?)
+        nn::attention_over(&part(0)?, &keys, &values, self.num_heads, &batch.layout)
     }
 
-    /// `[t, h]` to `[t, h]`.
-    fn mlp(&self, xs: &Tensor) -> Result<Tensor> {
-        self.dense_4h_to_h.forward(&nn::gelu(&self.dense_h_to_4h.forward(xs)?)?)
+    /// `[t, h]` to `[t, 4h]`: the MLP up to its last projection.
+    fn expand(&self, xs: &Tensor) -> Result<Tensor> {
+        nn::gelu(&self.dense_h_to_4h.forward(xs)?)
     }
 }
 
@@ -200,15 +211,21 @@ impl LayerNorm {
 struct Linear {
     weight: Tensor,
     bias: Tensor,
+    precision: Precision,
 }
 
 impl Linear {
-    fn new(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get((outputs, inputs), "weight")?, bias: vb.get(outputs, "bias")? })
+    fn new(inputs: usize, outputs: usize, precision: Precision, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { weight: vb.get((outputs, inputs), "weight")?, bias: vb.get(outputs, "bias")?, precision })
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::linear(xs, &self.weight, &self.bias)
+        nn::linear(xs, &self.weight, &self.bias, self.precision)
+    }
+
+    /// The end of a residual branch.
+    fn forward_residual(&self, residual: &Tensor, xs: &Tensor, drop: Option<DropMask>) -> Result<Tensor> {
+        nn::linear_residual(residual, xs, &self.weight, &self.bias, drop, self.precision)
     }
 }
 
@@ -240,7 +257,7 @@ mod tests {
         let shapes =
             config().parameters().into_iter().map(|(name, shape)| (name.clone(), shape, initial(&name)));
         let parameters = Parameters::draw(shapes, 7, dtype, &Device::Cpu)?;
-        Glm::new(&config(), parameters.var_builder())
+        Glm::new(&config(), Precision::F32, parameters.var_builder())
     }
 
     /// A context of five tokens and pieces of three and two.

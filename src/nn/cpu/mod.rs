@@ -8,26 +8,30 @@ pub(super) mod simd;
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
-use parking_lot::RwLockReadGuard;
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use parking_lot::{Mutex, RwLockReadGuard};
 use rayon::prelude::*;
 
-/// The values of a contiguous f32 storage, as a custom op receives it.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        (CpuStorage::F32(_), None) => bail!("a fused op needs contiguous input, found {layout:?}"),
-        (other, _) => {
-            bail!("a fused op needs f32, found {:?}", candle_core::backend::BackendStorage::dtype(other))
-        }
-    }
+/// Hands the values of a contiguous f32 tensor on the CPU to `change`.
+pub(super) fn change(tensor: &Tensor, change: impl FnOnce(&mut [f32])) -> Result<()> {
+    tensor.inplace_op1(&Change(Mutex::new(Some(change))))
 }
 
-/// The values of a contiguous f32 storage, to be changed in place.
-pub(super) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => bail!("a fused op needs contiguous f32 values, found {layout:?}"),
+/// An op in place; candle shares its ops, so the closure is taken out of a lock.
+struct Change<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let change = self.0.lock().take().expect("an op runs once");
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(values), Some((start, end))) => change(&mut values[start..end]),
+            _ => bail!("a fused op needs contiguous f32 values, found {layout:?}"),
+        }
+        Ok(())
     }
 }
 
@@ -63,14 +67,32 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
+/// Values to be written before they are read: zeroing them first would be a pass over memory.
+pub(super) fn uninitialized(len: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    #[expect(clippy::uninit_vec, reason = "every caller writes all of them")]
+    // SAFETY: the capacity is there, and any bits are an f32.
+    unsafe {
+        values.set_len(len);
+    }
+    values
+}
+
+/// `a += b` on all threads.
+pub(super) fn add_assign(a: &mut [f32], b: &[f32]) {
+    let chunks = a.par_chunks_mut(VALUES_PER_TASK).zip(b.par_chunks(VALUES_PER_TASK));
+    chunks.for_each(|(a, b)| simd::add_assign(a, b));
+}
+
 /// Rows handled by one task; fixed, so that no sum depends on the number of threads.
 pub(super) const ROWS_PER_TASK: usize = 16;
 
 /// Values handled by one task of an element-wise kernel.
 pub(super) const VALUES_PER_TASK: usize = 16 * 1024;
 
-/// `[c]` sums over the rows of `[r, c]`, in an order that does not depend on the number of threads.
-pub(super) fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
+/// `out = sums` or `out += sums` of the columns of `[r, c]`, in an order that does not depend on the number of threads.
+pub(super) fn column_sums(out: &mut [f32], mode: gemm::Into, rows: &[f32]) {
+    let columns = out.len();
     let partial: Vec<Vec<f32>> = rows
         .par_chunks(columns.max(1) * 4 * ROWS_PER_TASK)
         .map(|rows| {
@@ -79,16 +101,17 @@ pub(super) fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
             sums
         })
         .collect();
-    sum_in_order(partial, columns)
+    sum_in_order(out, mode, &partial);
 }
 
-/// Element-wise sum of equally long vectors, first to last.
-pub(super) fn sum_in_order(partial: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    let mut total = vec![0.0; len];
-    for part in &partial {
-        simd::add_assign(&mut total, part);
+/// `out = sum` or `out += sum` of equally long vectors, added first to last.
+pub(super) fn sum_in_order(out: &mut [f32], mode: gemm::Into, partial: &[Vec<f32>]) {
+    if mode == gemm::Into::Overwrite {
+        out.fill(0.0);
     }
-    total
+    for part in partial {
+        simd::add_assign(out, part);
+    }
 }
 
 #[cfg(test)]
@@ -98,8 +121,13 @@ mod tests {
     #[test]
     fn column_sums_add_every_row_once() {
         let rows: Vec<f32> = (0..3 * 200).map(|i| (i % 3) as f32).collect();
-        assert_eq!(column_sums(&rows, 3), [0.0, 200.0, 400.0]);
-        assert_eq!(column_sums(&[], 3), [0.0; 3]);
+        let mut sums = [7.0; 3];
+        column_sums(&mut sums, gemm::Into::Overwrite, &rows);
+        assert_eq!(sums, [0.0, 200.0, 400.0]);
+        column_sums(&mut sums, gemm::Into::Add, &rows);
+        assert_eq!(sums, [0.0, 400.0, 800.0]);
+        column_sums(&mut sums, gemm::Into::Overwrite, &[]);
+        assert_eq!(sums, [0.0; 3]);
     }
 
     #[test]

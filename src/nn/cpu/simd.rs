@@ -59,9 +59,19 @@ fn sum(xs: &[f32]) -> f32 {
 #[inline(always)]
 fn max(xs: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let largest = lanes(xs, f32::NEG_INFINITY, larger, larger);
-    let poison = lanes(xs, 0.0, |a, x| a + x * 0.0, add);
-    if poison.is_nan() { f32::NAN } else { largest }
+    let (mut largest, mut poison) = ([f32::NEG_INFINITY; LANES], [0.0; LANES]);
+    let (chunks, rest) = xs.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            largest[i] = larger(largest[i], chunk[i]);
+            poison[i] += chunk[i] * 0.0;
+        }
+    }
+    for (i, &x) in rest.iter().enumerate() {
+        largest[i] = larger(largest[i], x);
+        poison[i] += x * 0.0;
+    }
+    if sum(&poison).is_nan() { f32::NAN } else { largest.into_iter().fold(f32::NEG_INFINITY, larger) }
 }
 
 #[inline(always)]
@@ -84,6 +94,14 @@ fn dot_lanes(xs: &[f32], ys: &[f32]) -> f32 {
 pub(in crate::nn) fn add_assign(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
         *a += b;
+    }
+}
+
+/// `a *= scale`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub(in crate::nn) fn scale(a: &mut [f32], scale: f32) {
+    for a in a {
+        *a *= scale;
     }
 }
 
@@ -117,6 +135,12 @@ pub(in crate::nn) fn log_sum_exp(row: &[f32]) -> f32 {
     largest + lanes(row, 0.0, |a, x| a + exp(x - largest), add).ln()
 }
 
+/// Is every value a number, and none infinite?
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub(in crate::nn) fn is_finite(row: &[f32]) -> bool {
+    !lanes(row, 0.0, |a, x| a + x * 0.0, add).is_nan()
+}
+
 /// Sum of the values.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(in crate::nn) fn total(row: &[f32]) -> f32 {
@@ -130,12 +154,19 @@ pub(in crate::nn) fn arg_max(row: &[f32]) -> usize {
     row.iter().position(|&x| x >= largest).unwrap_or(0)
 }
 
-/// `row = e^(row - shift) * scale + offset`: a softmax whose normaliser is known, and its gradient.
+/// `row = softmax(row) * scale + offset`; returns `ln Σ e^x` of the row as it was. NaN if a value is not finite.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn exp_scaled(row: &mut [f32], shift: f32, scale: f32, offset: f32) {
-    for x in row {
-        *x = exp(*x - shift) * scale + offset;
+pub(in crate::nn) fn softmax_scaled(row: &mut [f32], scale: f32, offset: f32) -> f32 {
+    let largest = max(row);
+    for x in row.iter_mut() {
+        *x = exp(*x - largest);
     }
+    let total = sum(row);
+    let factor = scale / total;
+    for x in row.iter_mut() {
+        *x = *x * factor + offset;
+    }
+    largest + total.ln()
 }
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
@@ -150,13 +181,13 @@ pub(in crate::nn) fn gelu(ys: &mut [f32], xs: &[f32]) {
     }
 }
 
-/// `dx = dy * gelu'(x)`.
+/// `dy = dy * gelu'(x)`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn gelu_backward(dxs: &mut [f32], xs: &[f32], dys: &[f32]) {
-    for ((dx, &x), &dy) in dxs.iter_mut().zip(xs).zip(dys) {
+pub(in crate::nn) fn gelu_backward(dys: &mut [f32], xs: &[f32]) {
+    for (dy, &x) in dys.iter_mut().zip(xs) {
         let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
         let s = 1.0 / (1.0 + exp(-2.0 * u));
-        *dx = dy * (s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x));
+        *dy *= s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
     }
 }
 
@@ -178,25 +209,28 @@ pub(in crate::nn) fn layer_norm(y: &mut [f32], x: &[f32], weight: &[f32], bias: 
     }
 }
 
-/// Backward of [`layer_norm`] for one row: writes `dx`, adds to the gradients of weight and bias.
+/// Backward of [`layer_norm`] for one row: writes `dx`, or adds to it, and adds to the gradients of weight and bias.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(in crate::nn) fn layer_norm_backward(
     (dx, dweight, dbias): (&mut [f32], &mut [f32], &mut [f32]),
     (x, weight, dy): (&[f32], &[f32], &[f32]),
-    normal: &mut [f32],
+    (normal, weighted): (&mut [f32], &mut [f32]),
     epsilon: f32,
+    adds: bool,
 ) {
     let (mean, inverse) = moments(x, epsilon);
     let n = x.len() as f32;
     for i in 0..x.len() {
         normal[i] = (x[i] - mean) * inverse;
-        dx[i] = dy[i] * weight[i];
+        weighted[i] = dy[i] * weight[i];
         dweight[i] += dy[i] * normal[i];
         dbias[i] += dy[i];
     }
-    let (a, b) = (sum(dx) / n, dot_lanes(dx, normal) / n);
-    for i in 0..x.len() {
-        dx[i] = inverse * (dx[i] - a - normal[i] * b);
+    let (a, b) = (sum(weighted) / n, dot_lanes(weighted, normal) / n);
+    let value = |i: usize| inverse * (weighted[i] - a - normal[i] * b);
+    match adds {
+        true => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx += value(i)),
+        false => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx = value(i)),
     }
 }
 
@@ -211,16 +245,7 @@ fn is_kept(seed: u32, index: u32, threshold: u32) -> bool {
     (x ^ (x >> 16)) >= threshold
 }
 
-/// `ys[i] = xs[i] * scale` where element `first + i` is kept, else 0.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn dropout(ys: &mut [f32], xs: &[f32], seed: u32, first: u32, threshold: u32, scale: f32) {
-    for (i, (y, &x)) in ys.iter_mut().zip(xs).enumerate() {
-        let kept = is_kept(seed, first.wrapping_add(i as u32), threshold);
-        *y = if kept { x * scale } else { 0.0 };
-    }
-}
-
-/// [`dropout`] in place.
+/// Multiplies the elements that are kept by `scale` and clears the others; the first is element number `first`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub(in crate::nn) fn dropout_in_place(xs: &mut [f32], seed: u32, first: u32, threshold: u32, scale: f32) {
     for (i, x) in xs.iter_mut().enumerate() {
@@ -238,27 +263,14 @@ pub(in crate::nn) fn softmax_backward(dp: &mut [f32], p: &[f32], scale: f32) {
     }
 }
 
-/// `m = decay * m + (1 - decay) * g * scale`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn running_mean(m: &mut [f32], g: &[f32], decay: f32, scale: f32) {
-    for (m, &g) in m.iter_mut().zip(g) {
-        *m = decay * *m + (1.0 - decay) * (g * scale);
-    }
-}
-
-/// `m = decay * m + (1 - decay) * (g * scale)²`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn running_mean_square(m: &mut [f32], g: &[f32], decay: f32, scale: f32) {
-    for (m, &g) in m.iter_mut().zip(g) {
-        let g = g * scale;
-        *m = decay * *m + (1.0 - decay) * g * g;
-    }
-}
-
 /// What one AdamW update needs beside the parameter and its running means.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::nn) struct Adam {
+    pub beta1: f32,
+    pub beta2: f32,
     pub epsilon: f32,
+    /// By which the gradient is multiplied first.
+    pub gradient_scale: f32,
     /// `1 / (1 - β₁ᵗ)`
     pub correction1: f32,
     /// `1 / (1 - β₂ᵗ)`
@@ -268,11 +280,14 @@ pub(in crate::nn) struct Adam {
     pub decay: f32,
 }
 
-/// One AdamW update in place.
+/// One AdamW update of parameters and of the running means of their gradient and its square, in place.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn adamw(p: &mut [f32], m: &[f32], v: &[f32], adam: Adam) {
-    for ((p, m), v) in p.iter_mut().zip(m).zip(v) {
-        let step = m * adam.correction1 / ((v * adam.correction2).sqrt() + adam.epsilon);
+pub(in crate::nn) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], adam: Adam) {
+    for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * adam.gradient_scale;
+        *m = adam.beta1 * *m + (1.0 - adam.beta1) * g;
+        *v = adam.beta2 * *v + (1.0 - adam.beta2) * g * g;
+        let step = *m * adam.correction1 / ((*v * adam.correction2).sqrt() + adam.epsilon);
         *p = *p * adam.decay - adam.learning_rate * step;
     }
 }
@@ -315,8 +330,8 @@ mod tests {
 
     #[test]
     fn dropout_keeps_the_stated_share() {
-        let (xs, mut ys) = (vec![1.0; 100_000], vec![0.0; 100_000]);
-        dropout(&mut ys, &xs, 7, 0, (0.1 * 2f64.powi(32)) as u32, 1.0);
+        let mut ys = vec![1.0; 100_000];
+        dropout_in_place(&mut ys, 7, 0, (0.1 * 2f64.powi(32)) as u32, 1.0);
         let kept = f64::from(total(&ys)) / 1e5;
         assert!((kept - 0.9).abs() < 0.004, "{kept}"); // four standard errors of 0.00095
     }
