@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
-use anyhow::Context;
-use candle_core::{Device, DeviceLocation};
+use anyhow::{Context, bail};
+use candle_core::{DType, Device, DeviceLocation};
+
+use crate::nn::Precision;
 
 /// `auto`, `cpu` or `cuda:N`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl DeviceArg {
             Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
             Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => {
-                anyhow::bail!("this program was built without GPU support; build it with `--features cuda`")
+                bail!("this program was built without GPU support; build it with `--features cuda`")
             }
             Self::Cuda(index) => cuda(*index),
         }
@@ -56,4 +58,37 @@ pub fn name(device: &Device) -> String {
         DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
+}
+
+/// Can a device compute in a number format?
+///
+/// # Errors
+/// When it can't.
+pub fn check_dtype(dtype: DType, device: &Device) -> anyhow::Result<()> {
+    match dtype {
+        DType::F16 if device.is_cpu() => bail!("--dtype f16: on the CPU there are f32 and bf16"),
+        DType::BF16 if device.is_cpu() && !Precision::Bf16.is_supported() => {
+            bail!("--dtype bf16: this processor can't multiply bf16 (it lacks AVX512-BF16); use f32")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the one thread pool, and does `work` on one of its threads: an op that is spread over threads begins at once
+/// there, while another thread would hand it over and wait.
+///
+/// # Errors
+/// Those of the work, and when there is to be no thread.
+pub fn on_threads<T: Send>(
+    threads: Option<usize>,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    if threads == Some(0) {
+        bail!("--threads 0: at least one thread is needed");
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .build_global()
+        .context("making the thread pool")?;
+    rayon::scope(|_| work())
 }

@@ -61,6 +61,10 @@ pub fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
         )
         .init();
+    if let Err(unknown) = crate::nn::instructions() {
+        message(&format!("error: {unknown}"));
+        return ExitCode::from(COULD_NOT_RUN);
+    }
     let result = match cli.command {
         Command::Run(command) => command.exec(),
         Command::Ls(command) => command.exec(),

@@ -25,6 +25,7 @@ mod precision;
 mod tape;
 
 pub use attention::{attention, attention_over};
+pub use cpu::level::instructions;
 pub use cross_entropy::{TokenScore, linear_cross_entropy, mean_linear_cross_entropy, score_tokens};
 pub use dropout::{DropMask, Dropout};
 pub use embedding::{embedding, embedding_sum};

@@ -111,8 +111,12 @@ impl Bench {
         if self.rounds < MIN_ROUNDS {
             bail!("--rounds {}: a median needs at least {MIN_ROUNDS}", self.rounds);
         }
-        set_threads(self.threads)?;
+        device::on_threads(self.threads, || self.exec_on_threads())
+    }
+
+    fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let device = self.device.open()?;
+        device::check_dtype(self.dtype.dtype(), &device)?;
         let case = Case {
             mode: self.mode,
             dtype: self.dtype,
@@ -229,19 +233,9 @@ fn machine_facts(case: &Case) -> Value {
 /// The measured process.
 fn serve(case: &str) -> anyhow::Result<ExitCode> {
     let case: Case = serde_json::from_str(case).context("--serve takes a case as `bench` writes it")?;
-    set_threads(Some(case.threads))?;
     let device: DeviceArg = case.device.parse().map_err(anyhow::Error::msg)?;
-    bench::serve(&case, &device.open()?, std::io::stdin().lock(), std::io::stdout().lock())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Makes the one thread pool.
-fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
-    if threads == Some(0) {
-        bail!("--threads 0: at least one thread is needed");
-    }
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.unwrap_or(0))
-        .build_global()
-        .context("making the thread pool")
+    device::on_threads(Some(case.threads), || {
+        bench::serve(&case, &device.open()?, std::io::stdin().lock(), std::io::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    })
 }

@@ -47,7 +47,10 @@ static STOP: Stop = Stop::new();
 
 impl Run {
     pub fn exec(self) -> anyhow::Result<ExitCode> {
-        self.args.set_threads()?;
+        super::device::on_threads(self.args.threads, || self.exec_on_threads())
+    }
+
+    fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let (tasks, is_suite) = self.tasks()?;
         let settings = self.args.settings()?;
         let models = self.args.models()?;

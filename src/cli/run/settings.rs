@@ -8,7 +8,7 @@ use candle_core::DType;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use crate::cli::device::DeviceArg;
+use crate::cli::device::{self, DeviceArg};
 use crate::eval::{Limit, Patterns, Settings};
 use crate::model::ModelSource;
 use crate::nn::Precision;
@@ -92,7 +92,7 @@ pub struct RunArgs {
     dtype: DTypeArg,
     /// Threads [default: `$RAYON_NUM_THREADS`, else one a core]; changes no score
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     /// Folder for records and samples
     #[arg(short = 'o', long, visible_alias = "out", default_value = "output", value_name = "DIR")]
     pub output_path: PathBuf,
@@ -172,17 +172,6 @@ impl RunArgs {
         self.positional.iter().chain(&self.tasks).map(String::as_str)
     }
 
-    /// Makes the one thread pool.
-    pub fn set_threads(&self) -> anyhow::Result<()> {
-        if self.threads == Some(0) {
-            bail!("--threads 0: at least one thread is needed");
-        }
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads.unwrap_or(0))
-            .build_global()
-            .context("making the thread pool")
-    }
-
     /// The models, each read once.
     pub fn models(&self) -> anyhow::Result<Vec<ModelSource>> {
         let open = |name: &String| Ok(ModelSource::open(name, self.tokenizer.as_deref())?);
@@ -203,13 +192,10 @@ impl RunArgs {
         let device = self.device.open()?;
         let dtype = match self.dtype {
             DTypeArg::F32 => DType::F32,
-            DTypeArg::F16 if device.is_cpu() => bail!("--dtype f16: on the CPU there are f32 and bf16"),
-            DTypeArg::Bf16 if device.is_cpu() && !Precision::Bf16.is_supported() => {
-                bail!("--dtype bf16: this processor can't multiply bf16 (AVX512-BF16 is missing); use f32")
-            }
             DTypeArg::Bf16 => DType::BF16,
             DTypeArg::F16 => DType::F16,
         };
+        device::check_dtype(dtype, &device)?;
         let mode = match self.mode {
             ModeArg::Finetune => Mode::Finetune,
             ModeArg::ZeroShot => Mode::ZeroShot,

@@ -4,6 +4,7 @@
 //! pieces are taken in order.
 
 pub(super) mod gemm;
+pub(super) mod level;
 pub(super) mod simd;
 
 use std::ops::{Deref, Range};

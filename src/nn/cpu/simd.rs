@@ -1,4 +1,4 @@
-//! Element-wise kernels, compiled for AVX-512, AVX2 and the baseline and chosen when the program runs.
+//! Element-wise kernels, compiled for AVX-512, AVX2 and the baseline and chosen when the program runs ([`level`](super::level)).
 //!
 //! Plain loops that the compiler vectorises. No fused multiply-add and a fixed number of partial sums
 //! ([`LANES`]), so that every machine computes the same bytes.
@@ -7,7 +7,7 @@
     reason = "a helper is compiled for the instructions of the kernel that calls it"
 )]
 
-use multiversion::multiversion;
+use super::level::kernel;
 
 /// Partial sums of a reduction: two AVX-512 registers.
 const LANES: usize = 32;
@@ -89,105 +89,116 @@ fn dot_lanes(xs: &[f32], ys: &[f32]) -> f32 {
     sum(&partial)
 }
 
-/// `a += b`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn add_assign(a: &mut [f32], b: &[f32]) {
-    for (a, b) in a.iter_mut().zip(b) {
-        *a += b;
+kernel! {
+    /// `a += b`.
+    fn add_assign(a: &mut [f32], b: &[f32]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a += b;
+        }
     }
 }
 
-/// `a *= scale`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn scale(a: &mut [f32], scale: f32) {
-    for a in a {
-        *a *= scale;
+kernel! {
+    /// `a *= scale`.
+    fn scale(a: &mut [f32], scale: f32) {
+        for a in a {
+            *a *= scale;
+        }
     }
 }
 
-/// Sum of the products.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn dot(xs: &[f32], ys: &[f32]) -> f32 {
-    dot_lanes(xs, ys)
-}
-
-/// Softmax of a row in place. NaN anywhere makes all of it NaN.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn softmax(row: &mut [f32]) {
-    let largest = max(row);
-    if largest.is_nan() {
-        row.fill(f32::NAN);
-        return;
-    }
-    for x in row.iter_mut() {
-        *x = exp(*x - largest);
-    }
-    let inverse = 1.0 / sum(row);
-    for x in row.iter_mut() {
-        *x *= inverse;
+kernel! {
+    /// Sum of the products.
+    fn dot(xs: &[f32], ys: &[f32]) -> f32 {
+        dot_lanes(xs, ys)
     }
 }
 
-/// `ln Σ e^x` of a row; NaN if a value is not finite.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn log_sum_exp(row: &[f32]) -> f32 {
-    let largest = max(row);
-    largest + lanes(row, 0.0, |a, x| a + exp(x - largest), add).ln()
-}
-
-/// Is every value a number, and none infinite?
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn is_finite(row: &[f32]) -> bool {
-    !lanes(row, 0.0, |a, x| a + x * 0.0, add).is_nan()
-}
-
-/// Sum of the values.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn total(row: &[f32]) -> f32 {
-    sum(row)
-}
-
-/// Index of the first of the largest values. The row has no NaN.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn arg_max(row: &[f32]) -> usize {
-    let largest = max(row);
-    row.iter().position(|&x| x >= largest).unwrap_or(0)
-}
-
-/// `row = softmax(row) * scale + offset`; returns `ln Σ e^x` of the row as it was. NaN if a value is not finite.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn softmax_scaled(row: &mut [f32], scale: f32, offset: f32) -> f32 {
-    let largest = max(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - largest);
+kernel! {
+    /// Softmax of a row in place. NaN anywhere makes all of it NaN.
+    fn softmax(row: &mut [f32]) {
+        let largest = max(row);
+        if largest.is_nan() {
+            row.fill(f32::NAN);
+            return;
+        }
+        for x in row.iter_mut() {
+            *x = exp(*x - largest);
+        }
+        let inverse = 1.0 / sum(row);
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
     }
-    let total = sum(row);
-    let factor = scale / total;
-    for x in row.iter_mut() {
-        *x = *x * factor + offset;
+}
+
+kernel! {
+    /// `ln Σ e^x` of a row; NaN if a value is not finite.
+    fn log_sum_exp(row: &[f32]) -> f32 {
+        let largest = max(row);
+        largest + lanes(row, 0.0, |a, x| a + exp(x - largest), add).ln()
     }
-    largest + total.ln()
+}
+
+kernel! {
+    /// Is every value a number, and none infinite?
+    fn is_finite(row: &[f32]) -> bool {
+        !lanes(row, 0.0, |a, x| a + x * 0.0, add).is_nan()
+    }
+}
+
+kernel! {
+    /// Sum of the values.
+    fn total(row: &[f32]) -> f32 {
+        sum(row)
+    }
+}
+
+kernel! {
+    /// Index of the first of the largest values. The row has no NaN.
+    fn arg_max(row: &[f32]) -> usize {
+        let largest = max(row);
+        row.iter().position(|&x| x >= largest).unwrap_or(0)
+    }
+}
+
+kernel! {
+    /// `row = softmax(row) * scale + offset`; returns `ln Σ e^x` of the row as it was. NaN if a value is not finite.
+    fn softmax_scaled(row: &mut [f32], scale: f32, offset: f32) -> f32 {
+        let largest = max(row);
+        for x in row.iter_mut() {
+            *x = exp(*x - largest);
+        }
+        let total = sum(row);
+        let factor = scale / total;
+        for x in row.iter_mut() {
+            *x = *x * factor + offset;
+        }
+        largest + total.ln()
+    }
 }
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
-/// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, written with the logistic function.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn gelu(ys: &mut [f32], xs: &[f32]) {
-    for (y, &x) in ys.iter_mut().zip(xs) {
-        let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
-        *y = x / (1.0 + exp(-2.0 * u));
+kernel! {
+    /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, written with the logistic function.
+    fn gelu(ys: &mut [f32], xs: &[f32]) {
+        for (y, &x) in ys.iter_mut().zip(xs) {
+            let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
+            *y = x / (1.0 + exp(-2.0 * u));
+        }
     }
 }
 
-/// `dy = dy * gelu'(x)`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn gelu_backward(dys: &mut [f32], xs: &[f32]) {
-    for (dy, &x) in dys.iter_mut().zip(xs) {
-        let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
-        let s = 1.0 / (1.0 + exp(-2.0 * u));
-        *dy *= s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+kernel! {
+    /// `dy = dy * gelu'(x)`.
+    fn gelu_backward(dys: &mut [f32], xs: &[f32]) {
+        for (dy, &x) in dys.iter_mut().zip(xs) {
+            let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
+            let s = 1.0 / (1.0 + exp(-2.0 * u));
+            *dy *= s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+        }
     }
 }
 
@@ -200,37 +211,40 @@ fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-/// `y = (x - mean) / √(variance + ε) * weight + bias`, for one row.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn layer_norm(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) {
-    let (mean, inverse) = moments(x, epsilon);
-    for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-        *y = (x - mean) * inverse * w + b;
+kernel! {
+    /// `y = (x - mean) / √(variance + ε) * weight + bias`, for one row.
+    fn layer_norm(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) {
+        let (mean, inverse) = moments(x, epsilon);
+        for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+            *y = (x - mean) * inverse * w + b;
+        }
     }
 }
 
-/// Backward of [`layer_norm`] for one row: writes `dx`, or adds to it, and adds to the gradients of weight and bias.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn layer_norm_backward(
-    (dx, dweight, dbias): (&mut [f32], &mut [f32], &mut [f32]),
-    (x, weight, dy): (&[f32], &[f32], &[f32]),
-    (normal, weighted): (&mut [f32], &mut [f32]),
-    epsilon: f32,
-    adds: bool,
-) {
-    let (mean, inverse) = moments(x, epsilon);
-    let n = x.len() as f32;
-    for i in 0..x.len() {
-        normal[i] = (x[i] - mean) * inverse;
-        weighted[i] = dy[i] * weight[i];
-        dweight[i] += dy[i] * normal[i];
-        dbias[i] += dy[i];
-    }
-    let (a, b) = (sum(weighted) / n, dot_lanes(weighted, normal) / n);
-    let value = |i: usize| inverse * (weighted[i] - a - normal[i] * b);
-    match adds {
-        true => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx += value(i)),
-        false => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx = value(i)),
+kernel! {
+    /// Backward of [`layer_norm`] for one row: writes `dx`, or adds to it, and adds to the gradients of weight and bias.
+    fn layer_norm_backward(
+        gradients: (&mut [f32], &mut [f32], &mut [f32]),
+        given: (&[f32], &[f32], &[f32]),
+        scratch: (&mut [f32], &mut [f32]),
+        epsilon: f32,
+        adds: bool,
+    ) {
+        let ((dx, dweight, dbias), (x, weight, dy), (normal, weighted)) = (gradients, given, scratch);
+        let (mean, inverse) = moments(x, epsilon);
+        let n = x.len() as f32;
+        for i in 0..x.len() {
+            normal[i] = (x[i] - mean) * inverse;
+            weighted[i] = dy[i] * weight[i];
+            dweight[i] += dy[i] * normal[i];
+            dbias[i] += dy[i];
+        }
+        let (a, b) = (sum(weighted) / n, dot_lanes(weighted, normal) / n);
+        let value = |i: usize| inverse * (weighted[i] - a - normal[i] * b);
+        match adds {
+            true => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx += value(i)),
+            false => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx = value(i)),
+        }
     }
 }
 
@@ -245,21 +259,23 @@ fn is_kept(seed: u32, index: u32, threshold: u32) -> bool {
     (x ^ (x >> 16)) >= threshold
 }
 
-/// Multiplies the elements that are kept by `scale` and clears the others; the first is element number `first`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn dropout_in_place(xs: &mut [f32], seed: u32, first: u32, threshold: u32, scale: f32) {
-    for (i, x) in xs.iter_mut().enumerate() {
-        let kept = is_kept(seed, first.wrapping_add(i as u32), threshold);
-        *x = if kept { *x * scale } else { 0.0 };
+kernel! {
+    /// Multiplies the elements that are kept by `scale` and clears the others; the first is element number `first`.
+    fn dropout_in_place(xs: &mut [f32], seed: u32, first: u32, threshold: u32, scale: f32) {
+        for (i, x) in xs.iter_mut().enumerate() {
+            let kept = is_kept(seed, first.wrapping_add(i as u32), threshold);
+            *x = if kept { *x * scale } else { 0.0 };
+        }
     }
 }
 
-/// Backward of a softmax row: `ds = p * (dp - Σ p dp) * scale`, written over `dp`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn softmax_backward(dp: &mut [f32], p: &[f32], scale: f32) {
-    let inner = dot_lanes(dp, p);
-    for (d, p) in dp.iter_mut().zip(p) {
-        *d = p * (*d - inner) * scale;
+kernel! {
+    /// Backward of a softmax row: `ds = p * (dp - Σ p dp) * scale`, written over `dp`.
+    fn softmax_backward(dp: &mut [f32], p: &[f32], scale: f32) {
+        let inner = dot_lanes(dp, p);
+        for (d, p) in dp.iter_mut().zip(p) {
+            *d = p * (*d - inner) * scale;
+        }
     }
 }
 
@@ -280,21 +296,23 @@ pub(in crate::nn) struct Adam {
     pub decay: f32,
 }
 
-/// One AdamW update of parameters and of the running means of their gradient and its square, in place.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub(in crate::nn) fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], adam: Adam) {
-    for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
-        let g = g * adam.gradient_scale;
-        *m = adam.beta1 * *m + (1.0 - adam.beta1) * g;
-        *v = adam.beta2 * *v + (1.0 - adam.beta2) * g * g;
-        let step = *m * adam.correction1 / ((*v * adam.correction2).sqrt() + adam.epsilon);
-        *p = *p * adam.decay - adam.learning_rate * step;
+kernel! {
+    /// One AdamW update of parameters and of the running means of their gradient and its square, in place.
+    fn adamw(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], adam: Adam) {
+        for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * adam.gradient_scale;
+            *m = adam.beta1 * *m + (1.0 - adam.beta1) * g;
+            *v = adam.beta2 * *v + (1.0 - adam.beta2) * g * g;
+            let step = *m * adam.correction1 / ((*v * adam.correction2).sqrt() + adam.epsilon);
+            *p = *p * adam.decay - adam.learning_rate * step;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::cpu::level::tests::at_every_level;
 
     #[test]
     fn exp_is_accurate_to_two_units_in_the_last_place() {
@@ -334,5 +352,55 @@ mod tests {
         dropout_in_place(&mut ys, 7, 0, (0.1 * 2f64.powi(32)) as u32, 1.0);
         let kept = f64::from(total(&ys)) / 1e5;
         assert!((kept - 0.9).abs() < 0.004, "{kept}"); // four standard errors of 0.00095
+    }
+
+    #[test]
+    fn every_level_computes_the_same_bytes() {
+        let row = |seed: u32, n: usize| -> Vec<f32> {
+            (0..n as u32).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 500.0 - 2.0).collect()
+        };
+        for n in [1, 15, 16, 31, 64, 257] {
+            let results = at_every_level(|| {
+                let (x, y, w, b) = (row(1, n), row(2, n), row(3, n), row(4, n));
+                let mut found = vec![dot(&x, &y), total(&x), log_sum_exp(&x), f32::from(u8::from(is_finite(&x)))];
+                found.push(arg_max(&x) as f32);
+                let mut change = |kernel: &dyn Fn(&mut [f32])| {
+                    let mut values = x.clone();
+                    kernel(&mut values);
+                    found.extend(values);
+                };
+                change(&|v| add_assign(v, &y));
+                change(&|v| scale(v, 0.3));
+                change(&|v| softmax(v));
+                change(&|v| {
+                    softmax_scaled(v, 0.7, -0.01);
+                });
+                change(&|v| gelu(v, &y));
+                change(&|v| gelu_backward(v, &y));
+                change(&|v| layer_norm(v, &y, &w, &b, 1e-5));
+                change(&|v| dropout_in_place(v, 5, 2, 1 << 30, 1.3));
+                change(&|v| softmax_backward(v, &y, 0.2));
+                let (mut dw, mut db, mut normal, mut weighted) = (w.clone(), b.clone(), x.clone(), x.clone());
+                let mut dx = y.clone();
+                let scratch = (&mut normal[..], &mut weighted[..]);
+                layer_norm_backward((&mut dx, &mut dw, &mut db), (&x, &w, &y), scratch, 1e-5, true);
+                let (mut p, mut m, mut v) = (x.clone(), y.clone(), vec![0.1; n]);
+                let adam = Adam {
+                    beta1: 0.9,
+                    beta2: 0.99,
+                    epsilon: 1e-8,
+                    gradient_scale: 0.5,
+                    correction1: 1.5,
+                    correction2: 1.2,
+                    learning_rate: 0.1,
+                    decay: 0.99,
+                };
+                adamw(&mut p, &mut m, &mut v, &w, adam);
+                [found, dx, dw, db, p, m, v].concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            });
+            for (level, found) in &results {
+                assert_eq!(found, &results[0].1, "{level:?} and {:?}, {n} values", results[0].0);
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 
 use super::{Into, Mat, Precision, Product};
+use crate::nn::cpu::level::Level;
 
 /// Rows of a tile.
 const ROWS: usize = 8;
@@ -52,7 +53,7 @@ impl Words {
             let vendor = __cpuid(0);
             [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
         });
-        let has_f32 = is_x86_feature_detected!("avx512f");
+        let has_f32 = Level::current() == Level::Avx512;
         let has_bf16 = has_f32 && is_x86_feature_detected!("avx512bf16");
         match precision {
             Precision::F32 => has_f32.then_some(Self::F32),
