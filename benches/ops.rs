@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use glm_eval::nn::{self, AdamStep, Dropout, Gradients, Layout, Precision, Sequence, Tape};
 
 /// Name, width, heads, vocabulary.
@@ -118,6 +118,7 @@ fn main() -> Result<()> {
         .configure_from_args();
     for (name, h, n, v) in SHAPES {
         let mut group = criterion.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat); // the slow ones take half a second each
         ops(&mut group, h, n, v)?;
         group.finish();
     }

@@ -26,6 +26,27 @@ pub fn cores() -> Option<usize> {
     std::thread::available_parallelism().ok().map(usize::from)
 }
 
+/// The kernel counts processor time for user programs in hundredths of a second.
+const TICKS_PER_SEC: f64 = 100.0;
+
+/// Processor seconds that all processes together have used since the machine started, time that its host took from
+/// it included; `None` where the system does not tell.
+pub fn cpu_secs_of_all() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks = line.split_whitespace().map(|ticks| ticks.parse::<f64>().ok()).collect::<Option<Vec<_>>>()?;
+    let &[user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = &ticks[..] else { return None };
+    Some((user + nice + system + irq + softirq + steal) / TICKS_PER_SEC)
+}
+
+/// Processor seconds that a process has used; `None` where the system does not tell, or it has ended.
+pub fn cpu_secs_of(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_name, rest) = stat.rsplit_once(')')?; // a name may contain anything
+    let ticks = |field: usize| rest.split_whitespace().nth(field)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SEC) // utime and stime: fields 14 and 15 of the whole line
+}
+
 /// Large matrix products `[m, k] [n, k]ᵀ`, of which the machine's fastest counts.
 const PRODUCTS: [[usize; 3]; 3] = [[1024, 1024, 1024], [1024, 3072, 768], [2048, 2048, 1024]];
 
@@ -62,6 +83,21 @@ mod tests {
         let peak = peak_flops_per_sec(DType::F32, &Device::Cpu, 0.0)?;
         assert!(peak.is_finite() && peak > 1e8, "{peak}"); // a tenth of a processor of the 1990s
         Ok(())
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_that_works_uses_processor_time_and_so_does_the_whole_machine() {
+        let now =
+            || (cpu_secs_of_all().expect("Linux tells"), cpu_secs_of(std::process::id()).expect("it runs"));
+        let (before, start) = (now(), Instant::now());
+        while now().1 < before.1 + 0.1 && start.elapsed().as_secs() < 20 {
+            std::hint::black_box((0..100_000).sum::<u64>());
+        }
+        let after = now();
+        assert!(after.1 >= before.1 + 0.1, "{before:?}, {after:?}");
+        assert!(after.0 - before.0 >= after.1 - before.1 - 0.05, "{before:?}, {after:?}"); // ticks are coarse
+        assert_eq!(cpu_secs_of(u32::MAX), None);
     }
 
     #[test]

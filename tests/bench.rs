@@ -64,6 +64,8 @@ fn a_shape_is_measured_in_both_modes() {
         assert!((number(&found, "amount.flops") - passes * forward).abs() < 0.5);
         let share = number(&found, "ours.flops_per_sec") / number(&found, "peak_flops_per_sec");
         assert!((number(&found, "ours.share_of_peak") - share).abs() < 1e-9);
+        #[cfg(target_os = "linux")]
+        assert!(number(&found, "others_busy_cores") >= 0.0);
         assert!(found.get("ratio").is_none() && found.get("theirs").is_none());
     }
 }

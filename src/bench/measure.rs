@@ -1,6 +1,6 @@
 //! Rounds of steps, of one side or of two in turns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use serde::Serialize;
@@ -72,6 +72,9 @@ pub struct Report {
     /// The other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theirs: Option<Side>,
+    /// Cores that other processes kept busy meanwhile: above some hundredths, the figures are of a machine under
+    /// load, and say little of one at rest. `None` where the system does not tell.
+    pub others_busy_cores: Option<f64>,
     /// The machine's fastest matrix product in the same number format, measured before and after.
     pub peak_flops_per_sec: f64,
 }
@@ -117,6 +120,25 @@ pub(super) struct Turns {
     amount: Amount,
     ours: Taken,
     theirs: Option<Taken>,
+    others_busy_cores: Option<f64>,
+}
+
+/// The work of the whole machine since some moment.
+struct Load {
+    start: Instant,
+    cpu_secs: Option<f64>,
+}
+
+impl Load {
+    fn start() -> Self {
+        Self { start: Instant::now(), cpu_secs: machine::cpu_secs_of_all() }
+    }
+
+    /// Cores kept busy by others than those that used so many processor seconds.
+    fn busy_cores_beside(&self, used: Option<f64>) -> Option<f64> {
+        let all = machine::cpu_secs_of_all()? - self.cpu_secs?;
+        Some(((all - used?) / self.start.elapsed().as_secs_f64()).max(0.0))
+    }
 }
 
 /// What one side's turns took.
@@ -145,6 +167,12 @@ pub(super) fn take_turns(case: &Case, against: Option<&Program>, rounds: usize) 
         fastest = fastest.min(worker.steps(1)?);
     }
     let steps = (TURN_SECS / fastest).ceil().max(1.0) as u64;
+    let load = Load::start();
+    let used = |theirs: &Option<Worker>, ours: &Worker| {
+        let theirs = theirs.as_ref().map_or(Some(0.0), Worker::cpu_secs);
+        Some(theirs? + ours.cpu_secs()?)
+    };
+    let used_before = used(&theirs, &ours);
     let (mut our_secs, mut their_secs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         if let Some(theirs) = &mut theirs {
@@ -154,12 +182,14 @@ pub(super) fn take_turns(case: &Case, against: Option<&Program>, rounds: usize) 
         }
         our_secs.push(ours.steps(steps)?);
     }
+    let used = used(&theirs, &ours).zip(used_before).map(|(after, before)| after - before);
+    let others_busy_cores = load.busy_cores_beside(used);
     let taken = |mut worker: Worker, secs| {
         let about = std::mem::take(&mut worker.about);
         Ok::<_, BenchError>(Taken { secs, peak_memory_bytes: worker.finish()?, about })
     };
     let theirs = theirs.map(|worker| taken(worker, their_secs)).transpose()?;
-    Ok(Turns { steps, amount, ours: taken(ours, our_secs)?, theirs })
+    Ok(Turns { steps, amount, ours: taken(ours, our_secs)?, theirs, others_busy_cores })
 }
 
 impl Turns {
@@ -168,7 +198,7 @@ impl Turns {
     /// # Errors
     /// When there was no round.
     pub fn report(self, peak: Peak) -> Result<Report, BenchError> {
-        let Self { steps, amount, ours, theirs } = self;
+        let Self { steps, amount, ours, theirs, others_busy_cores } = self;
         let side = |taken: Taken| {
             let no_rounds = || BenchError::Case("without a round there is nothing to report".into());
             let seconds = Summary::of(&taken.secs).ok_or_else(no_rounds)?;
@@ -190,6 +220,7 @@ impl Turns {
             ratio: theirs.as_ref().and_then(|theirs| ratio(&ours, theirs)),
             ours: side(ours)?,
             theirs: theirs.map(side).transpose()?,
+            others_busy_cores,
             peak_flops_per_sec: peak.flops_per_sec(),
         })
     }

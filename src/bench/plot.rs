@@ -99,7 +99,7 @@ mod tests {
             peak_memory_bytes: Some(1 << 27),
             about: Map::new(),
         };
-        Point { batch, sequence, side }
+        Point { batch, sequence, side, others_busy_cores: None }
     }
 
     #[test]

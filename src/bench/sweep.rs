@@ -22,6 +22,8 @@ pub struct Point {
     /// What was measured.
     #[serde(flatten)]
     pub side: Side,
+    /// Cores that other processes kept busy meanwhile.
+    pub others_busy_cores: Option<f64>,
 }
 
 /// A sweep's points, batch by batch, and the peak they are held against.
@@ -73,7 +75,8 @@ pub fn sweep(
     }
     peak.measure_again(case.dtype, device)?;
     let point = |(work, turns): (RandomWork, super::measure::Turns)| {
-        Ok(Point { batch: work.batch, sequence: work.sequence, side: turns.report(peak)?.ours })
+        let (batch, sequence, report) = (work.batch, work.sequence, turns.report(peak)?);
+        Ok(Point { batch, sequence, side: report.ours, others_busy_cores: report.others_busy_cores })
     };
     let points = turns.into_iter().map(point).collect::<Result<_, BenchError>>()?;
     Ok(Sweep { peak_flops_per_sec: peak.flops_per_sec(), points })

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::serve::Reply;
 use super::{BenchError, Case};
+use crate::machine;
 
 /// The script of the other side.
 const TORCH_SCRIPT: &str = include_str!("../../scripts/torch_transformer.py");
@@ -120,6 +121,11 @@ impl Worker {
             other => return Err(worker.unexpected(&other, "\"ready\"")),
         }
         Ok(worker)
+    }
+
+    /// Processor seconds used so far; `None` where the system does not tell.
+    pub fn cpu_secs(&self) -> Option<f64> {
+        machine::cpu_secs_of(self.child.lock().id())
     }
 
     /// Does some steps; the seconds that one took on average.

@@ -102,6 +102,8 @@ enum Against {
 }
 
 const MIN_ROUNDS: usize = 5;
+/// Cores that others may keep busy unmentioned.
+const BUSY: f64 = 0.1;
 
 impl Bench {
     pub fn exec(self) -> anyhow::Result<ExitCode> {
@@ -155,6 +157,7 @@ impl Bench {
             bail!("--against torch compares on the CPU; give `--device cpu`");
         }
         let report = bench::measure(case, device, against.as_ref(), self.rounds)?;
+        warn_of_load(report.others_busy_cores);
         let mut out = std::io::stdout().lock();
         if !self.json {
             let (mode, dtype) = (case.mode.as_str(), case.dtype.as_str());
@@ -191,6 +194,7 @@ impl Bench {
             number += 1;
             super::message(&format!("{number} of {count}: {} x {} tokens", work.batch, work.sequence));
         })?;
+        warn_of_load(sweep.points.iter().filter_map(|point| point.others_busy_cores).reduce(f64::max));
         let (mode, dtype) = (case.mode.as_str(), case.dtype.as_str());
         let title = format!("{} {mode} {dtype}, {} of the tokens with a target", self.shape, self.targets);
         if let Some(file) = &self.plot {
@@ -210,6 +214,15 @@ impl Bench {
             print::write_sweep(&mut out, &title, &sweep, &print::machine_line(case))?;
         }
         Ok(())
+    }
+}
+
+/// Other processes slow both sides, and not alike: thread pools that wait for their slowest thread suffer most.
+fn warn_of_load(others_busy_cores: Option<f64>) {
+    if let Some(cores) = others_busy_cores.filter(|&cores| cores > BUSY) {
+        tracing::warn!(
+            "other processes kept {cores:.1} cores busy meanwhile; these figures are of a machine under load"
+        );
     }
 }
 

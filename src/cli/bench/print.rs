@@ -46,7 +46,7 @@ pub fn write_csv(out: &mut impl Write, sweep: &Sweep) -> io::Result<()> {
         out,
         "batch,sequence,seconds,seconds_min,seconds_max,tokens_per_sec,flops_per_sec,share_of_peak,peak_memory_bytes"
     )?;
-    for Point { batch, sequence, side } in &sweep.points {
+    for Point { batch, sequence, side, .. } in &sweep.points {
         let Summary { median, min, max } = side.seconds;
         let memory = side.peak_memory_bytes.map_or_else(String::new, |bytes| bytes.to_string());
         writeln!(
@@ -151,6 +151,7 @@ mod tests {
             }),
             ours: side(0.1, Value::Null),
             theirs: Some(Side { peak_memory_bytes: None, ..side(0.2, json!({"version": "9.9"})) }),
+            others_busy_cores: Some(0.01),
             peak_flops_per_sec: 2e11,
         };
         let mut out = Vec::new();
@@ -175,8 +176,8 @@ mod tests {
     fn a_sweep_as_comma_separated_values_leaves_empty_what_is_not_known() {
         let unknown = Side { peak_memory_bytes: None, ..side(0.5, Value::Null) };
         let points = vec![
-            Point { batch: 1, sequence: 128, side: side(0.1, Value::Null) },
-            Point { batch: 4, sequence: 256, side: unknown },
+            Point { batch: 1, sequence: 128, side: side(0.1, Value::Null), others_busy_cores: None },
+            Point { batch: 4, sequence: 256, side: unknown, others_busy_cores: None },
         ];
         let mut out = Vec::new();
         write_csv(&mut out, &Sweep { peak_flops_per_sec: 2e11, points }).expect("a buffer");

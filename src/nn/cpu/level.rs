@@ -57,13 +57,15 @@ impl Level {
             return Ok(Self::of_processor());
         };
         let level = Self::ALL.iter().find(|(name, _)| asked == *name).map(|(_, level)| *level);
-        let level = level.ok_or_else(|| format!("{VARIABLE}={}: expected plain, avx2 or avx512", asked.display()))?;
+        let level =
+            level.ok_or_else(|| format!("{VARIABLE}={}: expected plain, avx2 or avx512", asked.display()))?;
         Ok(level.min(Self::of_processor()))
     }
 
     /// The level in use, which does not change while the program runs.
     pub fn current() -> Self {
-        static LEVEL: LazyLock<Level> = LazyLock::new(|| Level::asked_for().unwrap_or_else(|_| Level::of_processor()));
+        static LEVEL: LazyLock<Level> =
+            LazyLock::new(|| Level::asked_for().unwrap_or_else(|_| Level::of_processor()));
         #[cfg(test)]
         if let Some(level) = tests::FORCED.get() {
             return level;

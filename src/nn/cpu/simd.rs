@@ -362,7 +362,8 @@ mod tests {
         for n in [1, 15, 16, 31, 64, 257] {
             let results = at_every_level(|| {
                 let (x, y, w, b) = (row(1, n), row(2, n), row(3, n), row(4, n));
-                let mut found = vec![dot(&x, &y), total(&x), log_sum_exp(&x), f32::from(u8::from(is_finite(&x)))];
+                let mut found =
+                    vec![dot(&x, &y), total(&x), log_sum_exp(&x), f32::from(u8::from(is_finite(&x)))];
                 found.push(arg_max(&x) as f32);
                 let mut change = |kernel: &dyn Fn(&mut [f32])| {
                     let mut values = x.clone();
