@@ -75,6 +75,7 @@ fn record(rule: Rule) -> Record {
     };
     let ours = GlmEval {
         schema_version: SCHEMA_VERSION,
+        record_sha256: None,
         program: Program {
             version: "0.1.0".into(),
             sha256: None,
@@ -184,6 +185,18 @@ fn equal_runs_differ_only_in_times() {
     slower.glm_eval.tasks[0].runs[0].epochs[0].secs = None;
     assert_ne!(slower.to_bytes(), record(Rule::Best).to_bytes());
     assert_eq!(slower.without_times().to_bytes(), record(Rule::Best).without_times().to_bytes());
+}
+
+#[test]
+fn an_edited_record_is_noticed_and_a_reformatted_one_or_one_without_a_digest_is_not() {
+    let mut value = serde_json::to_value(record(Rule::Best)).unwrap();
+    let compact = serde_json::to_vec(&value).unwrap();
+    assert_eq!(read_bytes(&compact).unwrap(), record(Rule::Best));
+    value["results"]["cb"]["acc,none"] = json!(0.75);
+    let error = read_bytes(&serde_json::to_vec(&value).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("the record was changed after it was written"), "{error}");
+    value["glm_eval"].as_object_mut().unwrap().remove("record_sha256");
+    assert!(read_bytes(&serde_json::to_vec(&value).unwrap()).is_ok(), "older programs wrote none");
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<Record, RecordError> {

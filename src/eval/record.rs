@@ -14,7 +14,7 @@ use crate::results::ours::{
     Bootstrap, Cost, DataFile, GlmEval, Machine, Mode, Model, Program, Rule, SCHEMA_VERSION, SampleCount,
     SeedRun, Selection, TaskRecord,
 };
-use crate::results::record::{RunConfig, record_path, samples_path};
+use crate::results::record::{RunConfig, record_path, samples_path, seed_name};
 use crate::results::time::UtcTime;
 use crate::results::{Record, samples};
 use crate::tasks::{Provenance, Split};
@@ -41,7 +41,7 @@ pub struct Command {
 /// An evaluation that is done and in the journal, to be written in the end.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    name: String,
+    seed: u64,
     evaluation: Evaluation,
     scored: Scored,
     extent: Extent,
@@ -117,14 +117,8 @@ impl Run<'_> {
         let first_metric = job.task.metrics.first().map_or("", |metric| metric.name.as_str());
         for seed in seeds {
             let mut keep = |evaluation: &Evaluation, scored: &Scored, extent: Extent| {
-                let several = self.settings.seeds.len() > 1;
-                let name = if several {
-                    format!("{}_seed{}", evaluation.name, seed.seed)
-                } else {
-                    evaluation.name.clone()
-                };
                 self.finished.push(Finished {
-                    name,
+                    seed: seed.seed,
                     evaluation: evaluation.clone(),
                     scored: scored.clone(),
                     extent,
@@ -144,9 +138,10 @@ impl Run<'_> {
     ///
     /// # Errors
     /// When a file can't be written; the journal still has everything then.
-    pub fn write(&mut self, tasks: Vec<TaskRecord>, command: Command) -> Result<RunFiles, EvalError> {
+    pub fn write(&mut self, mut tasks: Vec<TaskRecord>, command: Command) -> Result<RunFiles, EvalError> {
         for done in std::mem::take(&mut self.finished) {
-            let path = samples_path(&self.folder, &done.name, self.start);
+            let name = seed_name(&done.evaluation.name, done.seed, self.settings.seeds.len());
+            let path = samples_path(&self.folder, &name, self.start);
             let mut broken = None;
             let journal = &mut *self.journal;
             let lines = done.scored.windows.iter().flat_map(|key| {
@@ -155,9 +150,13 @@ impl Run<'_> {
                     Vec::new()
                 })
             });
-            samples::write(&path, lines)?;
+            let written = samples::write(&path, lines)?;
             if let Some(error) = broken {
                 return Err(error);
+            }
+            let task = tasks.iter_mut().find(|task| task.name == done.evaluation.name);
+            if let Some(run) = task.and_then(|task| task.runs.iter_mut().find(|run| run.seed == done.seed)) {
+                run.samples = Some(written);
             }
             if done.evaluation.split == Split::Test {
                 let folder = self.folder.join(format!("submission_{}", self.start.stamp()));
@@ -174,6 +173,7 @@ impl Run<'_> {
         let (settings, model) = (self.settings, self.model);
         let ours = GlmEval {
             schema_version: SCHEMA_VERSION,
+            record_sha256: None, // it is not finished yet
             program: Program {
                 version: env!("CARGO_PKG_VERSION").into(),
                 sha256: Some(self.program_sha256.clone()),

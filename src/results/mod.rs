@@ -8,10 +8,12 @@ pub mod hash;
 pub mod journal;
 pub mod ours;
 pub mod record;
+pub mod run;
 pub mod samples;
 pub mod time;
 
 pub use journal::{Journal, JournalError};
 pub use ours::GlmEval;
 pub use record::{Record, RecordError};
+pub use run::{Run, RunError};
 pub use samples::SampleLine;

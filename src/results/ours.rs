@@ -22,6 +22,10 @@ pub type Estimates = BTreeMap<String, Option<Estimate>>;
 pub struct GlmEval {
     /// Version of this schema.
     pub schema_version: u32,
+    /// sha256 of the record itself, with `null` in this place (see `record::contents_sha256`), so that an edited
+    /// record is noticed; `None` in records of older programs.
+    #[serde(default)]
+    pub record_sha256: Option<String>,
     /// What was run.
     pub program: Program,
     /// On which model.
@@ -225,6 +229,17 @@ pub struct Epoch {
     pub secs: Option<f64>,
 }
 
+/// A file of logged samples, beside the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplesFile {
+    /// Its name.
+    pub file: String,
+    /// sha256 of its bytes.
+    pub sha256: String,
+    /// Lines in it.
+    pub samples: usize,
+}
+
 /// What one seed gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeedRun {
@@ -240,11 +255,22 @@ pub struct SeedRun {
     pub last: Estimates,
     /// Samples that failed; each counts as wrong.
     pub failed_samples: usize,
+    /// The file of this seed's samples; `None` in records of older programs, which have them under the usual name.
+    #[serde(default)]
+    pub samples: Option<SamplesFile>,
     /// Of this seed.
     pub cost: Cost,
 }
 
 impl SeedRun {
+    /// Scores of the epoch that counts.
+    pub fn selected(&self, rule: Rule) -> &Estimates {
+        match rule {
+            Rule::Best => &self.best,
+            Rule::Last => &self.last,
+        }
+    }
+
     /// A seed without training: what was measured is best and last at once.
     pub fn untrained(seed: u64, scores: Estimates) -> Self {
         let best = scores.clone();
@@ -255,6 +281,7 @@ impl SeedRun {
             best,
             last: scores,
             failed_samples: 0,
+            samples: None,
             cost: Cost::default(),
         }
     }
@@ -268,7 +295,7 @@ impl SeedRun {
         let (best_epoch, best) = best.map(|epoch| (epoch.epoch, epoch.scores.clone())).unzip();
         let last = epochs.last().map(|epoch| epoch.scores.clone()).unwrap_or_default();
         let (best, cost) = (best.unwrap_or_default(), Cost::default());
-        Self { seed, epochs, best_epoch, best, last, failed_samples: 0, cost }
+        Self { seed, epochs, best_epoch, best, last, failed_samples: 0, samples: None, cost }
     }
 }
 

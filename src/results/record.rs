@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::atomic::{self, WriteError};
+use super::hash::sha256_hex;
 use super::ours::{GlmEval, SCHEMA_VERSION, TaskRecord};
 use super::time::UtcTime;
 use crate::metrics;
@@ -111,6 +112,17 @@ pub enum RecordError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// The file isn't what the program wrote.
+    #[error("{}: the record was changed after it was written: its contents have sha256 {found}, it says {stated}; \
+        fetch it again, or run again", path.display())]
+    Edited {
+        /// The file.
+        path: PathBuf,
+        /// What it says of itself.
+        stated: String,
+        /// What it is.
+        found: String,
+    },
     /// The file is JSON, but not of ours.
     #[error("{}: has no `glm_eval.schema_version`: not a record of glm-eval", path.display())]
     NotOurs {
@@ -137,7 +149,7 @@ impl Record {
         };
         let n_shot = config.num_fewshot.unwrap_or(0);
         let seconds = end.unix_secs() - start.unix_secs();
-        Self {
+        let mut record = Self {
             results: per_task(&result_of),
             groups: groups_of(&ours),
             group_subtasks: subtasks_of(&ours),
@@ -156,7 +168,15 @@ impl Record {
             end_time: end.unix_secs(),
             total_evaluation_time_seconds: seconds.to_string(),
             glm_eval: ours,
-        }
+        };
+        record.seal();
+        record
+    }
+
+    /// Writes the record's own digest into it.
+    fn seal(&mut self) {
+        let mut value = serde_json::to_value(&*self).expect("a record can be written");
+        self.glm_eval.record_sha256 = Some(contents_sha256(&mut value));
     }
 
     /// The bytes of the file: indented JSON, keys in a fixed order.
@@ -182,7 +202,7 @@ impl Record {
         let path = path.to_path_buf();
         let text =
             fs::read_to_string(&path).map_err(|source| RecordError::Io { path: path.clone(), source })?;
-        let value: Value = match serde_json::from_str(&text) {
+        let mut value: Value = match serde_json::from_str(&text) {
             Ok(value) => value,
             Err(error) if error.is_eof() => return Err(RecordError::CutShort { path, line: error.line() }),
             Err(source) => return Err(RecordError::Malformed { path, source }),
@@ -191,7 +211,12 @@ impl Record {
             None => Err(RecordError::NotOurs { path }),
             Some(found) if found != u64::from(SCHEMA_VERSION) => Err(RecordError::Schema { path, found }),
             Some(_) => {
-                serde_json::from_value(value).map_err(|source| RecordError::Malformed { path, source })
+                let stated = value.pointer(OWN_SHA256).and_then(Value::as_str).map(String::from);
+                let record: Self = serde_json::from_value(value.clone())
+                    .map_err(|source| RecordError::Malformed { path: path.clone(), source })?;
+                let Some(stated) = stated else { return Ok(record) };
+                let found = contents_sha256(&mut value);
+                if found == stated { Ok(record) } else { Err(RecordError::Edited { path, stated, found }) }
             }
         }
     }
@@ -202,6 +227,7 @@ impl Record {
     pub fn without_times(mut self) -> Self {
         (self.date, self.start_time, self.end_time) = (0.0, 0.0, 0.0);
         self.total_evaluation_time_seconds = String::new();
+        self.glm_eval.record_sha256 = None;
         let clear = |cost: &mut super::ours::Cost| {
             (cost.train_secs, cost.eval_secs) = (None, None);
             (cost.share_of_peak, cost.peak_memory_bytes) = (None, None);
@@ -212,11 +238,24 @@ impl Record {
             clear(&mut task.cost);
             for run in &mut task.runs {
                 clear(&mut run.cost);
+                run.samples.iter_mut().for_each(|samples| samples.file.clear()); // the time is in its name
                 run.epochs.iter_mut().for_each(|epoch| epoch.secs = None);
             }
         }
         self
     }
+}
+
+/// Where a record's own digest stands.
+const OWN_SHA256: &str = "/glm_eval/record_sha256";
+
+/// sha256 of a record as JSON without white space, in the file's order of keys, with `null` for its own digest:
+/// another indentation leaves it the same, another digit doesn't.
+fn contents_sha256(record: &mut Value) -> String {
+    if let Some(own) = record.pointer_mut(OWN_SHA256) {
+        *own = Value::Null;
+    }
+    sha256_hex(record.to_string())
 }
 
 /// `<output>/<model>`: the folder of a model's runs.
@@ -231,7 +270,17 @@ pub fn record_path(run_folder: &Path, time: UtcTime) -> PathBuf {
 
 /// The place of a task's samples in a run folder.
 pub fn samples_path(run_folder: &Path, task: &str, time: UtcTime) -> PathBuf {
-    run_folder.join(format!("samples_{}_{}.jsonl", sanitize(task), time.stamp()))
+    run_folder.join(samples_name(task, &time.stamp()))
+}
+
+/// The name of a file of samples: of a task, or of one of several seeds of it (see [`seed_name`]).
+pub fn samples_name(task: &str, stamp: &str) -> String {
+    format!("samples_{}_{stamp}.jsonl", sanitize(task))
+}
+
+/// A task's result with one of `num_seeds` seeds.
+pub fn seed_name(task: &str, seed: u64, num_seeds: usize) -> String {
+    if num_seeds > 1 { format!("{task}_seed{seed}") } else { task.to_string() }
 }
 
 /// A name as part of a path: runs of characters that a file system could take amiss become `__`, as in

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::atomic::{AtomicFile, WriteError};
-use super::hash::sha256_hex;
+use super::hash::{Hasher, sha256_hex};
+use super::ours::SamplesFile;
 use crate::metrics::{self, Outcome, Prediction};
 use crate::request::CandidateScore;
 
@@ -122,18 +123,23 @@ impl SampleLine {
     }
 }
 
-/// Writes a file of samples as they come; it appears whole or not at all.
+/// Writes a file of samples as they come; it appears whole or not at all. Returns its receipt.
 ///
 /// # Errors
 /// If it can't be written.
-pub fn write(path: &Path, lines: impl IntoIterator<Item = SampleLine>) -> Result<(), WriteError> {
+pub fn write(path: &Path, lines: impl IntoIterator<Item = SampleLine>) -> Result<SamplesFile, WriteError> {
     let mut file = AtomicFile::create(path)?;
+    let (mut hasher, mut count) = (Hasher::default(), 0);
     for line in lines {
         let mut bytes = serde_json::to_vec(&line).expect("a sample can be written");
         bytes.push(b'\n');
+        hasher.update(&bytes);
+        count += 1;
         file.write_all(&bytes).map_err(|source| file.failed(source))?;
     }
-    file.commit()
+    file.commit()?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(SamplesFile { file: name, sha256: hasher.hex(), samples: count })
 }
 
 /// A file of samples that could not be read.
