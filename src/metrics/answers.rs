@@ -107,6 +107,13 @@ fn speaker(outcomes: &[Outcome], windows: &[usize]) -> usize {
     windows.iter().copied().rfind(answers).unwrap_or(windows[0])
 }
 
+/// Sum of the scores of some questions, and their number.
+pub(super) fn squad_sum(outcomes: &[Outcome], score: fn(&Outcome) -> Option<f64>) -> Vec<f64> {
+    let chosen = groups(outcomes).into_iter().map(|windows| speaker(outcomes, &windows));
+    let scores: Vec<f64> = chosen.map(|i| score(&outcomes[i]).unwrap_or(0.0)).collect();
+    vec![scores.iter().sum(), scores.len() as f64]
+}
+
 fn squad(outcomes: &[Outcome], score: fn(&str, &str) -> f64) -> Option<Estimate> {
     let chosen: Vec<usize> = groups(outcomes).iter().map(|windows| speaker(outcomes, windows)).collect();
     let alone: Vec<Vec<usize>> = (0..chosen.len()).map(|i| vec![i]).collect();

@@ -41,8 +41,13 @@ impl Labelled {
             hits += usize::from(is && said);
             misses += usize::from(is != said);
         }
-        if hits == 0 { 0.0 } else { 2.0 * hits as f64 / (2 * hits + misses) as f64 }
+        f1_of(hits as f64, misses as f64)
     }
+}
+
+/// `2 tp / (2 tp + fp + fn)` of `tp` hits and `fp + fn` misses; 0 without a hit.
+pub(super) fn f1_of(hits: f64, misses: f64) -> f64 {
+    if hits > 0.0 { 2.0 * hits / (2.0 * hits + misses) } else { 0.0 }
 }
 
 /// 1 for a correct sample, 0 for a wrong or failed one; `None` without a label.

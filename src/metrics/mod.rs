@@ -11,10 +11,12 @@ pub mod external;
 mod fold;
 mod pairs;
 pub mod suite;
+mod tally;
 
 use serde::{Deserialize, Serialize};
 
 pub use answers::{exact_match, normalize_answer, token_f1};
+pub use tally::Tally;
 
 use crate::stats::{self, Estimate};
 
@@ -76,6 +78,11 @@ impl Metric {
     /// answers, Matthews correlation), and where the right answer is unknown.
     pub fn score(&self, outcome: &Outcome) -> Option<f64> {
         self.score.and_then(|score| score(outcome))
+    }
+
+    /// Is it the mean of a score a sample?
+    pub fn has_sample_scores(&self) -> bool {
+        self.score.is_some()
     }
 }
 

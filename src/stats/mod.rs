@@ -1,7 +1,14 @@
-//! Pure statistics on numbers: means with their standard errors, the bootstrap, the spread over seeds.
+//! Pure statistics on numbers: means with their standard errors, the spread over seeds, and what it takes to compare
+//! two runs: intervals ([`intervals`]), paired tests ([`paired`]) and their power ([`power`]), over observations that
+//! are counted and not listed ([`counts`]).
 //!
 //! Everything here is a function of its arguments alone: the same numbers give the same bytes on every
 //! machine and with any number of threads.
+
+pub mod counts;
+pub mod intervals;
+pub mod paired;
+pub mod power;
 
 use std::collections::BTreeMap;
 
