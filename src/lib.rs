@@ -7,7 +7,7 @@
 //! | 6 | `cli` |
 //! | 5 | `eval`, `verify`, `bench` |
 //! | 4 | `tasks`, `train` |
-//! | 3 | `model` |
+//! | 3 | `model`, `compare` |
 //! | 2 | `results`, `checkpoint`, `machine` |
 //! | 1 | `nn`, `tokenizer`, `data`, `request`, `metrics` |
 //! | 0 | `stats` |
@@ -15,6 +15,7 @@
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod eval;
 pub mod machine;

@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod compare;
 mod convert;
 mod device;
 mod ls;
 mod progress;
+mod recompute;
 mod run;
 mod score;
 mod show;
+mod tables;
 mod validate;
 mod verify;
 
@@ -23,8 +26,9 @@ mod verify;
     name = "glm-eval",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done; 1 a check or \
-    verification failed; 2 it could not run (usage, bad input, a missing file, an interrupt)."
+    after_help = "Exit codes: 0 done; 1 a check, \
+    comparison or verification failed; 2 it could not run (usage, bad input, a missing file, an interrupt); 3 inconclusive, \
+    with --strict."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -41,6 +45,8 @@ enum Command {
     Convert(convert::Convert),
     Verify(verify::Verify),
     Bench(bench::Bench),
+    Recompute(recompute::Recompute),
+    Compare(compare::Compare),
 }
 
 /// Exit code of a command that could not run: wrong usage, bad input, a missing file.
@@ -74,6 +80,8 @@ pub fn main() -> ExitCode {
         Command::Convert(command) => command.exec(),
         Command::Verify(command) => command.exec(),
         Command::Bench(command) => command.exec(),
+        Command::Recompute(command) => command.exec(),
+        Command::Compare(command) => command.exec(),
     };
     result.unwrap_or_else(|error| {
         // The reader of a pipe has seen enough (`glm-eval show … | head`): that is no failure.
@@ -88,6 +96,11 @@ pub fn main() -> ExitCode {
 /// Writes a line to stderr; where stderr is closed there is nobody to tell.
 fn message(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// What a user should know, beside the result.
+fn notes(notes: &[String]) {
+    notes.iter().for_each(|note| message(&format!("note: {note}")));
 }
 
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -6,13 +6,16 @@
 pub mod atomic;
 pub mod hash;
 pub mod journal;
+pub mod logged;
 pub mod ours;
+pub mod recompute;
 pub mod record;
 pub mod run;
 pub mod samples;
 pub mod time;
 
 pub use journal::{Journal, JournalError};
+pub use logged::Logged;
 pub use ours::GlmEval;
 pub use record::{Record, RecordError};
 pub use run::{Run, RunError};

@@ -271,6 +271,14 @@ impl SeedRun {
         }
     }
 
+    /// The same, to be changed.
+    pub fn selected_mut(&mut self, rule: Rule) -> &mut Estimates {
+        match rule {
+            Rule::Best => &mut self.best,
+            Rule::Last => &mut self.last,
+        }
+    }
+
     /// A seed without training: what was measured is best and last at once.
     pub fn untrained(seed: u64, scores: Estimates) -> Self {
         let best = scores.clone();
