@@ -187,7 +187,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunError> {
 
 fn is_record(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    name.starts_with("results_") && name.ends_with(".json") && path.is_file()
+    name.starts_with("results_") && path.extension().is_some_and(|ending| ending == "json") && path.is_file()
 }
 
 /// The newest record of a folder, and what to say where there are several. Their names sort by time.
