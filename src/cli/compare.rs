@@ -47,7 +47,9 @@ pub struct Compare {
 impl Compare {
     pub fn exec(self) -> anyhow::Result<ExitCode> {
         let runs = [Run::read(&self.first)?, Run::read(&self.second)?];
-        runs.iter().for_each(|run| super::notes(&run.notes));
+        for run in &runs {
+            super::notes(&run.notes);
+        }
         let settings = Settings { alpha: self.alpha, seeds_as_clusters: self.seeds_as_clusters, test: None };
         let comparison = compare(&runs[0], &runs[1], settings)?;
         let mut out = io::stdout().lock();

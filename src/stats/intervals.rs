@@ -63,7 +63,7 @@ pub fn percentile(draws: &[f64], level: f64) -> Option<Interval> {
 /// statistic without one unit, and how many units there are of which it is so. `None` where it has no value: without
 /// draws, or with all draws on one side of the value.
 ///
-/// Source: Efron (1987), "Better bootstrap confidence intervals"; ties as in SciPy's `stats.bootstrap`.
+/// Source: Efron (1987), "Better bootstrap confidence intervals"; ties as in `scipy.stats.bootstrap`.
 pub fn bca(draws: &[f64], value: f64, jackknife: &[(f64, u64)], level: f64) -> Option<Interval> {
     let sorted = sorted(draws);
     let below = sorted.partition_point(|&draw| draw < value);
