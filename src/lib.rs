@@ -5,7 +5,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 6 | `cli` |
-//! | 5 | `eval`, `verify`, `bench` |
+//! | 5 | `eval`, `verify`, `bench`, `gate` |
 //! | 4 | `tasks`, `train` |
 //! | 3 | `model`, `compare` |
 //! | 2 | `results`, `checkpoint`, `machine` |
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod compare;
 pub mod data;
 pub mod eval;
+pub mod gate;
 pub mod machine;
 pub mod metrics;
 pub mod model;

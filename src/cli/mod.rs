@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod check;
 mod compare;
 mod convert;
 mod device;
@@ -47,6 +48,7 @@ enum Command {
     Bench(bench::Bench),
     Recompute(recompute::Recompute),
     Compare(compare::Compare),
+    Check(check::Check),
 }
 
 /// Exit code of a command that could not run: wrong usage, bad input, a missing file.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Bench(command) => command.exec(),
         Command::Recompute(command) => command.exec(),
         Command::Compare(command) => command.exec(),
+        Command::Check(command) => command.exec(),
     };
     result.unwrap_or_else(|error| {
         // The reader of a pipe has seen enough (`glm-eval show … | head`): that is no failure.
@@ -100,7 +103,9 @@ fn message(text: &str) {
 
 /// What a user should know, beside the result.
 fn notes(notes: &[String]) {
-    notes.iter().for_each(|note| message(&format!("note: {note}")));
+    for note in notes {
+        message(&format!("note: {note}"));
+    }
 }
 
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -16,6 +16,7 @@ pub mod template;
 
 pub use check::recipe_problem;
 pub use error::TaskError;
+pub(crate) use error::nearest;
 pub use file::{Chance, Decay, Kind, MetricSpec, Recipe};
 pub use located::{Provenance, TaskData};
 pub use sample::{Reading, Sample, Split};

@@ -1,0 +1,343 @@
+//! From what was measured to a verdict, with its reasons.
+
+use std::collections::BTreeMap;
+
+use super::file::Direction;
+use super::{CheckError, DEFAULT_MARGIN, Entry, GateFile, Judged, Verdict};
+use crate::compare::measure::{Parts, measure, value_interval};
+use crate::compare::{CompareError, Measured, Pair, Settings, Test, find_task};
+use crate::metrics;
+use crate::results::{Run, RunError};
+use crate::stats::intervals::Interval;
+use crate::stats::{Estimate, intervals, paired, power};
+
+/// Measures entry by entry; the samples of a task are read once.
+pub(super) struct Measure<'a> {
+    baseline: &'a Run,
+    run: &'a Run,
+    gate: &'a GateFile,
+    seeds_as_clusters: bool,
+    /// Entries that share the gate's alpha.
+    family: usize,
+    pairs: BTreeMap<String, Samples>,
+    pub notes: Vec<String>,
+}
+
+/// What there is of a task's samples.
+enum Samples {
+    /// Of both runs.
+    Both(Pair),
+    /// Of the run alone, which stands in for both.
+    RunOnly(Pair),
+    /// Not of the run; why.
+    Missing(String),
+}
+
+/// What is known of an entry before it is judged.
+#[derive(Default)]
+pub(super) struct Finding {
+    baseline: Option<f64>,
+    run: Option<Estimate>,
+    interval: Option<Interval>,
+    pub change: Option<Measured>,
+    pub corrected_p: Option<f64>,
+    alpha: f64,
+    /// Why it fails whatever the numbers say.
+    missing: Option<String>,
+    family: usize,
+}
+
+impl<'a> Measure<'a> {
+    pub fn new(
+        baseline: &'a Run,
+        run: &'a Run,
+        gate: &'a GateFile,
+        seeds_as_clusters: bool,
+        entries: &[Entry],
+    ) -> Self {
+        let family = entries.iter().filter(|entry| entry.alpha.is_none() && entry.asks_for_change()).count();
+        Self { baseline, run, gate, seeds_as_clusters, family, pairs: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    /// What both runs say of an entry.
+    pub fn find(&mut self, entry: &Entry) -> Result<Finding, CheckError> {
+        let selected = |run: &Run| find_task(run, &entry.task)?.scores.get(&entry.metric)?.selected;
+        let (before, after) = (selected(self.baseline), selected(self.run));
+        let alpha = entry.alpha.unwrap_or(self.gate.alpha);
+        let family = if entry.alpha.is_some() { 1 } else { self.family };
+        let mut finding =
+            Finding { baseline: before.map(|e| e.value), run: after, alpha, family, ..Finding::default() };
+        if find_task(self.run, &entry.task).is_none() {
+            finding.missing = Some(format!("the run has no task {}", entry.task));
+            return Ok(finding);
+        }
+        let Some(after) = after else {
+            finding.missing = Some(format!("the run has no value of {}", entry.metric));
+            return Ok(finding);
+        };
+        if entry.asks_for_change() && before.is_none() {
+            finding.missing =
+                Some(format!("the baseline has no value of {} to hold it against", entry.metric));
+        }
+        let settings = Settings { alpha, seeds_as_clusters: self.seeds_as_clusters, test: entry.test };
+        let change = match self.samples(&entry.task)? {
+            Samples::Missing(why) => {
+                finding.missing = Some(why.clone());
+                return Ok(finding);
+            }
+            Samples::RunOnly(pair) => {
+                finding.interval = value_interval(pair, &entry.metric, 1.0 - alpha)?;
+                before.map(|before| unpaired(&entry.metric, before, after, pair, alpha))
+            }
+            Samples::Both(pair) => {
+                finding.interval = value_interval(pair, &entry.metric, 1.0 - alpha)?;
+                if entry.asks_for_change() { measure(pair, &entry.metric, settings)? } else { None }
+            }
+        };
+        finding.change = change.filter(|_| entry.asks_for_change()).map(|change| directed(change, entry));
+        Ok(finding)
+    }
+
+    /// The samples of a task. Without the run's it fails, without the baseline's the runs can't be paired.
+    fn samples(&mut self, task: &str) -> Result<&Samples, CompareError> {
+        if !self.pairs.contains_key(task) {
+            let samples = self.read(task)?;
+            self.pairs.insert(task.to_string(), samples);
+        }
+        Ok(&self.pairs[task])
+    }
+
+    fn read(&mut self, task: &str) -> Result<Samples, CompareError> {
+        let alone = match Pair::read(self.run, self.run, task) {
+            Err(CompareError::Run(RunError::NoSamples { file })) => {
+                return Ok(Samples::Missing(format!(
+                    "its samples are missing: there is no {}",
+                    file.display()
+                )));
+            }
+            pair => pair?,
+        };
+        let Some(before) = find_task(self.baseline, task) else { return Ok(Samples::RunOnly(alone)) };
+        let (expected, found) = (before.samples.effective, alone.samples());
+        if found < expected {
+            let missing = expected - found;
+            return Ok(Samples::Missing(format!(
+                "{missing} of the baseline's {expected} samples are missing"
+            )));
+        }
+        match Pair::read(self.baseline, self.run, task) {
+            Err(CompareError::Run(RunError::NoSamples { file })) => {
+                self.notes.push(format!(
+                    "{task}: the baseline's samples are missing (no {}): numbers are compared, not samples, which sees less",
+                    file.display()
+                ));
+                Ok(Samples::RunOnly(alone))
+            }
+            pair => Ok(Samples::Both(pair?)),
+        }
+    }
+}
+
+/// Two values with their standard errors, as if they were of different samples: this sees less than pairs would.
+fn unpaired(metric: &str, before: Estimate, after: Estimate, run: &Pair, alpha: f64) -> Measured {
+    let difference = after.value - before.value;
+    let stderr = before.stderr.zip(after.stderr).map(|(a, b)| a.hypot(b));
+    let z = intervals::normal_quantile(1.0 - alpha / 2.0);
+    let around = |stderr: f64| Interval {
+        low: difference - z * stderr,
+        high: difference + z * stderr,
+        level: 1.0 - alpha,
+    };
+    Measured {
+        first: before.value,
+        second: after.value,
+        difference,
+        stderr,
+        interval: stderr.map(around),
+        p: stderr.and_then(|stderr| paired::t_test(difference, stderr, f64::INFINITY)),
+        test: Test::Unpaired,
+        n: run.samples(),
+        units: run.units.len(),
+        changed: None,
+        seeds: [run.first.len(); 2],
+        higher_is_better: metrics::find(metric).is_ok_and(|metric| metric.higher_is_better),
+        parts: Parts { samples: stderr.unwrap_or(0.0), seeds: None },
+    }
+}
+
+fn directed(mut change: Measured, entry: &Entry) -> Measured {
+    if let Some(direction) = entry.direction {
+        change.higher_is_better = direction == Direction::Higher;
+    }
+    change
+}
+
+/// What the power is, and what it would take.
+#[derive(Default)]
+struct Power {
+    probability: Option<f64>,
+    samples: Option<u64>,
+    seeds: Option<u64>,
+}
+
+impl Finding {
+    /// The verdict of an entry: the worst of its conditions.
+    pub fn judge(self, entry: &Entry, gate: &GateFile) -> Judged {
+        let higher = match entry.direction {
+            Some(direction) => direction == Direction::Higher,
+            None => metrics::find(&entry.metric).is_ok_and(|metric| metric.higher_is_better),
+        };
+        let mut conditions = Vec::new();
+        let (mut margin, mut of) = (None, Power::default());
+        if let Some(why) = &self.missing {
+            conditions.push((Verdict::Fail, why.clone()));
+        } else {
+            if let (Some(threshold), Some(run)) = (entry.threshold, self.run) {
+                conditions.push(by_threshold(run.value, self.interval, threshold, higher));
+            }
+            if entry.asks_for_change() {
+                let stated = entry.margin(self.baseline.unwrap_or(0.0));
+                let matters = stated.filter(|&margin| margin > 0.0).unwrap_or(DEFAULT_MARGIN);
+                margin = Some(matters);
+                match &self.change {
+                    None => {
+                        conditions.push((Verdict::Fail, format!("{} could not be compared", entry.metric)));
+                    }
+                    Some(change) => {
+                        of = self.power(change, matters, gate.power);
+                        conditions.push(self.by_change(
+                            change,
+                            stated.unwrap_or(0.0),
+                            matters,
+                            &of,
+                            gate.power,
+                        ));
+                    }
+                }
+            }
+        }
+        Judged {
+            task: entry.task.clone(),
+            metric: entry.metric.clone(),
+            verdict: conditions.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Inconclusive),
+            reasons: conditions.into_iter().map(|(_, reason)| reason).collect(),
+            baseline: self.baseline,
+            run: self.run,
+            interval: self.interval,
+            corrected_p: self.corrected_p,
+            alpha: self.alpha,
+            margin,
+            power: of.probability,
+            samples_needed: of.samples,
+            seeds_needed: of.seeds,
+            change: self.change,
+        }
+    }
+
+    /// `tolerated` is the loss below which nothing fails, `matters` the one that power is stated for.
+    fn by_change(
+        &self,
+        change: &Measured,
+        tolerated: f64,
+        matters: f64,
+        of: &Power,
+        wanted: f64,
+    ) -> (Verdict, String) {
+        let points = |share: f64| format!("{:.1} points", 100.0 * share);
+        if change.changed == Some(0) {
+            return (Verdict::Pass, "no sample changed".into());
+        }
+        let gain = change.gain();
+        let (Some(p), Some(raw)) = (self.corrected_p, change.p) else {
+            return (Verdict::Inconclusive, "too few samples to tell anything".into());
+        };
+        let p_text =
+            if p > raw { format!("p {p:.3} corrected, {raw:.3} alone") } else { format!("p {p:.3}") };
+        let significant = paired::rejects(p, self.alpha);
+        if significant && gain < 0.0 && -gain > tolerated {
+            return (Verdict::Fail, format!("worse by {} ({p_text})", points(-gain)));
+        }
+        if significant && gain > 0.0 {
+            return (Verdict::Pass, format!("better by {} ({p_text})", points(gain)));
+        }
+        let seen = if gain < 0.0 {
+            format!(
+                "{} less, {}",
+                points(-gain),
+                if significant { "which is tolerated" } else { "which may be chance" }
+            )
+        } else {
+            "not less".into()
+        };
+        let power = of.probability.unwrap_or(0.0);
+        let power_text = format!("a loss of {} would be seen with probability {power:.2}", points(matters));
+        if power >= wanted {
+            return (Verdict::Pass, format!("{seen} ({p_text}); {power_text}"));
+        }
+        let needs = match (of.samples, of.seeds) {
+            (Some(samples), Some(seeds)) => format!(
+                "{} more samples or {} more seeds a run would settle it",
+                samples.saturating_sub(change.n as u64),
+                seeds.saturating_sub(change.seeds[1] as u64)
+            ),
+            (Some(samples), None) => {
+                format!("{} more samples would settle it", samples.saturating_sub(change.n as u64))
+            }
+            (None, Some(seeds)) => {
+                format!("{} more seeds a run would settle it", seeds.saturating_sub(change.seeds[1] as u64))
+            }
+            (None, None) => "no number of samples alone would settle it".into(),
+        };
+        (Verdict::Inconclusive, format!("{seen} ({p_text}); {power_text}: {needs}"))
+    }
+
+    /// The power for a loss that matters. What changed between the runs counts as noise, on top of which the loss
+    /// comes; Holm's correction may ask for the family's share of alpha.
+    fn power(&self, change: &Measured, matters: f64, wanted: f64) -> Power {
+        if change.changed == Some(0) {
+            return Power::default(); // it passes for another reason
+        }
+        let alpha = self.alpha / self.family.max(1) as f64;
+        let n = change.n as u64;
+        if change.test == Test::Mcnemar {
+            let noise = change.changed.unwrap_or(0) as f64 / change.n as f64;
+            let at = |n: u64| power::mcnemar_power(n, noise, matters, alpha);
+            let power = at(n);
+            let samples = if power < wanted { power::samples_needed(n, wanted, at) } else { None };
+            return Power { probability: Some(power), samples, seeds: None };
+        }
+        // A loss changes more samples than noise does: each changed unit is worth as much as those seen.
+        let worth = match change.changed {
+            Some(changed @ 1..) => change.parts.samples / (changed as f64).sqrt(),
+            _ => 0.0,
+        };
+        let at = |samples: f64, seeds: [usize; 2]| {
+            let (stderr, freedom) = change.with(samples, seeds, matters * worth);
+            power::difference_power(matters, stderr, freedom, alpha)
+        };
+        let power = at(1.0, change.seeds);
+        let mut of = Power { probability: Some(power), ..Power::default() };
+        if power < wanted && change.stderr.is_some() {
+            of.samples = power::samples_needed(n, wanted, |more| at(more as f64 / n as f64, change.seeds));
+            if change.parts.seeds.is_some() {
+                let most = change.seeds[0].max(change.seeds[1]);
+                let enough = (most + 1..=10_000).find(|&seeds| at(1.0, [seeds; 2]) >= wanted);
+                of.seeds = enough.map(|seeds| seeds as u64);
+            }
+        }
+        of
+    }
+}
+
+/// A value on the right side of a threshold passes, one that is significantly on the other side fails.
+fn by_threshold(value: f64, interval: Option<Interval>, threshold: f64, higher: bool) -> (Verdict, String) {
+    let (value_text, threshold_text) = (format!("{:.1}", 100.0 * value), format!("{:.1}", 100.0 * threshold));
+    let (met, side) = if higher { (value >= threshold, "below") } else { (value <= threshold, "above") };
+    if met {
+        return (Verdict::Pass, format!("{value_text} keeps to the threshold {threshold_text}"));
+    }
+    let is_beyond = interval.is_some_and(|i| if higher { i.high < threshold } else { i.low > threshold });
+    let verdict = if is_beyond { Verdict::Fail } else { Verdict::Inconclusive };
+    let chance = if is_beyond { "beyond chance" } else { "which may be chance" };
+    (verdict, format!("{value_text} is {side} the threshold {threshold_text}, {chance}"))
+}
