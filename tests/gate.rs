@@ -275,6 +275,16 @@ fn runs_of_all_tasks_are_computed_again_and_compared_by_passage() {
 }
 
 #[test]
+fn the_gate_file_in_the_manual_is_one() {
+    let manual = fs::read_to_string("docs/ci.md").expect("the manual");
+    let gate =
+        manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a gate file");
+    let gate = glm_eval::gate::GateFile::parse(gate, "docs/ci.md").expect("it can be used");
+    assert_eq!(gate.metrics.len(), 2);
+    assert!(!gate.metrics[0].asks_for_change() && gate.metrics[1].asks_for_change());
+}
+
+#[test]
 fn the_summary_of_a_job_is_appended_to() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let summary = folder.path().join("summary.md");

@@ -233,6 +233,33 @@ fn false_alarms_stay_at_alpha_with_as_few_samples_as_cb_has() {
 }
 
 #[test]
+fn false_alarms_stay_at_alpha_where_answers_of_a_passage_change_together() {
+    const EXPERIMENTS: usize = 600;
+    const ALPHA: f64 = 0.05;
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut alarms = [0; 2];
+    for _ in 0..EXPERIMENTS {
+        // 30 passages of 6 answers: in half of them one run, whichever, gets 4 answers wrong that the other gets right.
+        let (mut passages, mut answers) = ([vec![], vec![]], [vec![], vec![]]);
+        for _ in 0..30 {
+            let wrong = if rng.random_bool(0.5) { Some(rng.random_range(0..2)) } else { None };
+            for run in 0..2 {
+                let right = if wrong == Some(run) { 2 } else { 6 };
+                passages[run].push(vec![right as f64, 6.0]);
+                answers[run].extend((0..6).map(|i| vec![f64::from(u8::from(i < right)), 1.0]));
+            }
+        }
+        for (alarms, [first, second]) in alarms.iter_mut().zip([passages, answers]) {
+            let p = Paired::new(&first, &second).permutation(300, mean_of).expect("a value");
+            *alarms += usize::from(paired::rejects(p, ALPHA));
+        }
+    }
+    let [by_passage, by_answer] = alarms.map(|alarms| alarms as f64 / EXPERIMENTS as f64);
+    assert!(at_most(by_passage, ALPHA, EXPERIMENTS), "{by_passage}");
+    assert!(by_answer > 4.0 * ALPHA, "as if answers were independent, alarms would be many: {by_answer}");
+}
+
+#[test]
 fn false_alarms_of_runs_with_seeds_stay_at_alpha() {
     const EXPERIMENTS: usize = 2000;
     let mut rng = ChaCha8Rng::seed_from_u64(2);

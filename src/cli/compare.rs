@@ -82,7 +82,8 @@ impl Compare {
             for (what, flips) in [("got worse", &task.lost), ("got better", &task.gained)] {
                 if !flips.is_empty() {
                     let listed = list(flips, self.flips);
-                    writeln!(out, "  {}: {} samples {what}: {listed}", task.task, flips.len())?;
+                    let samples = if flips.len() == 1 { "sample" } else { "samples" };
+                    writeln!(out, "  {}: {} {samples} {what}: {listed}", task.task, flips.len())?;
                 }
             }
         }

@@ -245,7 +245,7 @@ impl Finding {
     ) -> (Verdict, String) {
         let points = |share: f64| format!("{:.1} points", 100.0 * share);
         if change.changed == Some(0) {
-            return (Verdict::Pass, "no sample changed".into());
+            return (Verdict::Pass, "nothing changed that it counts".into());
         }
         let gain = change.gain();
         let (Some(p), Some(raw)) = (self.corrected_p, change.p) else {

@@ -30,7 +30,7 @@ pub fn mcnemar_power(n: u64, noise: f64, loss: f64, alpha: f64) -> f64 {
         let gains = Binomial::new(better / change, count).ok()?;
         Some(changed.pmf(count) * gains.cdf(most))
     };
-    (from..=to).filter_map(of).sum::<f64>().min(1.0)
+    (from..=to).filter_map(of).fold(0.0, |sum: f64, share| sum + share).min(1.0)
 }
 
 /// The most samples that may have become better among `changed` ones for the test to find a loss; `None` where it
