@@ -5,7 +5,8 @@
 //! - **fail**: there is evidence, not chance, that the run is worse, and the loss is larger than the smallest one that
 //!   matters; or the value is significantly below a threshold; or the metric or its samples are missing;
 //! - **pass**: no such evidence, and it would have been there: a loss that matters would have been found with the
-//!   probability `power`; or no sample changed; or the run is significantly better;
+//!   probability `power`; or no sample changed; or the run is significantly better; or it is worse, but a loss that
+//!   matters is outside of the interval;
 //! - **inconclusive**: no evidence, but there are too few samples or seeds to have any; with how many it would take.
 //!
 //! Each entry of a gate is judged on its own, and so is each of its keys; the worst verdict is the entry's, and the worst

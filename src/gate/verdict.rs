@@ -260,12 +260,11 @@ impl Finding {
         if significant && gain > 0.0 {
             return (Verdict::Pass, format!("better by {} ({p_text})", points(gain)));
         }
+        if significant && gain < 0.0 {
+            return by_tolerance(change, tolerated, &format!("worse by {} ({p_text})", points(-gain)));
+        }
         let seen = if gain < 0.0 {
-            format!(
-                "{} less, {}",
-                points(-gain),
-                if significant { "which is tolerated" } else { "which may be chance" }
-            )
+            format!("{} less, which may be chance", points(-gain))
         } else {
             "not less".into()
         };
@@ -327,6 +326,24 @@ impl Finding {
         }
         of
     }
+}
+
+/// A significant loss, but a smaller one than those that matter. It passes if those are outside of the interval.
+fn by_tolerance(change: &Measured, tolerated: f64, what: &str) -> (Verdict, String) {
+    let worst = change.interval.map(|i| if change.higher_is_better { i.low } else { -i.high });
+    let limit = format!("a loss of {:.1} points", 100.0 * tolerated);
+    if worst.is_some_and(|worst| worst > -tolerated) {
+        return (Verdict::Pass, format!("{what}, which is tolerated: {limit} is excluded"));
+    }
+    // The interval shrinks with the root of the samples, until it ends at what is tolerated.
+    let reach = worst.map_or(0.0, |worst| change.gain() - worst);
+    let needed = (change.n as f64 * (reach / (tolerated + change.gain())).powi(2)).ceil();
+    let more = if needed.is_finite() {
+        format!(": {} more samples would settle it", (needed - change.n as f64).max(1.0))
+    } else {
+        String::new()
+    };
+    (Verdict::Inconclusive, format!("{what}, which is tolerated, but {limit} is not excluded{more}"))
 }
 
 /// A value on the right side of a threshold passes, one that is significantly on the other side fails.
