@@ -5,7 +5,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 6 | `cli` |
-//! | 5 | `eval`, `verify`, `bench`, `gate` |
+//! | 5 | `eval`, `verify`, `bench`, `gate`, `reports` |
 //! | 4 | `tasks`, `train` |
 //! | 3 | `model`, `compare` |
 //! | 2 | `results`, `checkpoint`, `machine` |
@@ -23,6 +23,7 @@ pub mod machine;
 pub mod metrics;
 pub mod model;
 pub mod nn;
+pub mod reports;
 pub mod request;
 pub mod results;
 pub mod stats;

@@ -8,7 +8,9 @@ use assert_cmd::assert::Assert;
 use serde_json::Value;
 
 const DATA: &str = "tests/data/superglue";
-const COMMANDS: [&str; 8] = ["run", "ls", "show", "validate", "score", "convert", "verify", "bench"];
+const COMMANDS: [&str; 12] = [
+    "run", "ls", "show", "validate", "score", "convert", "verify", "bench", "report", "compare", "check", "recompute",
+];
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));

@@ -14,6 +14,7 @@ mod device;
 mod ls;
 mod progress;
 mod recompute;
+mod report;
 mod run;
 mod score;
 mod show;
@@ -49,6 +50,7 @@ enum Command {
     Recompute(recompute::Recompute),
     Compare(compare::Compare),
     Check(check::Check),
+    Report(report::Report),
 }
 
 /// Exit code of a command that could not run: wrong usage, bad input, a missing file.
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Recompute(command) => command.exec(),
         Command::Compare(command) => command.exec(),
         Command::Check(command) => command.exec(),
+        Command::Report(command) => command.exec(),
     };
     result.unwrap_or_else(|error| {
         // The reader of a pipe has seen enough (`glm-eval show … | head`): that is no failure.

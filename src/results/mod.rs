@@ -8,6 +8,7 @@ pub mod hash;
 pub mod journal;
 pub mod logged;
 pub mod ours;
+pub mod published;
 pub mod recompute;
 pub mod record;
 pub mod run;
