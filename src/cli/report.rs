@@ -31,8 +31,13 @@ pub struct Report {
     /// Records, or folders that hold them directly or one level down [default: results/runs]
     #[arg(value_name = "RUNS")]
     runs: Vec<PathBuf>,
-    /// superglue, summarization, gigaword, squad_qg, infilling, lm, ablation or all (a list with commas)
-    #[arg(short, long, value_delimiter = ',', default_value = "all")]
+    #[arg(
+        short,
+        long,
+        help = "superglue, summarization, gigaword, squad_qg, infilling, lm, ablation or all (a list with commas)",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     table: Vec<String>,
     /// terminal, markdown, latex, csv, json or html (a list with commas)
     #[arg(short, long, value_delimiter = ',', default_value = "terminal")]

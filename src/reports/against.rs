@@ -1,7 +1,7 @@
 //! Every score of our runs with its error, its circumstances, and the published value it may be held against.
 
 use super::layout::{LAYOUTS, Scores};
-use super::paper::{number, task_notes};
+use super::paper::{number, random_note, task_notes};
 use super::runs::{ModelRuns, ScoredTask};
 use super::table::{Cell, Column, Group, Part, Row, Table};
 use super::verdict::{self, SAME_WITHIN};
@@ -52,16 +52,11 @@ fn row(model: &ModelRuns, scored: ScoredTask, index: usize, metric: &str, table:
     let selected = task.scores.get(metric).and_then(|scores| scores.selected);
     let percent = |value: Option<f64>| value.map(|value| 100.0 * value);
     let mut name = Cell::text(&task.name);
-    name.marks = task_notes(task).into_iter().map(|note| table.mark(note)).collect();
-    if let (0, Some(random)) = (index, model.random_weights()) {
-        let random = random.split(':').next().unwrap_or(random);
-        name.marks.insert(
-            0,
-            table.mark(format!("Weights {random}: scores of a model that was never pre-trained.")),
-        );
-    }
-    if index > 0 {
-        name.marks.clear(); // they stand at the first metric
+    // Notes stand at the first metric of a task.
+    if index == 0 {
+        let random = model.random_weights().map(|random| table.mark(random_note(random)));
+        let notes: Vec<usize> = task_notes(task).into_iter().map(|note| table.mark(note)).collect();
+        name.marks = random.into_iter().chain(notes).collect();
     }
     let seeds = scored.over_seeds(metric);
     let count = task.runs.len();

@@ -47,7 +47,7 @@ pub fn table(layout: &Layout, models: &[ModelRuns]) -> Table {
         Some(layout.columns.get(scores).is_none_or(|scores| scores.higher_is_better))
     });
     table.notes.push(
-        "Best of each group in bold. Published values as printed; their sources are in `results/published`."
+        "Best of each group in bold. Published values as printed; their sources are in results/published."
             .into(),
     );
     table
@@ -63,13 +63,11 @@ fn published_rows(file: &str) -> Vec<(String, Vec<Vec<&'static Published>>)> {
     let mut groups: Vec<(String, Vec<Vec<&'static Published>>)> = Vec::new();
     for value in published(file) {
         let title = group_title(value);
-        let group = match groups.iter_mut().find(|(known, _)| *known == title) {
-            Some((_, rows)) => rows,
-            None => {
-                groups.push((title, vec![]));
-                &mut groups.last_mut().expect("just pushed").1
-            }
-        };
+        let at = groups.iter().position(|(known, _)| *known == title).unwrap_or_else(|| {
+            groups.push((title, vec![]));
+            groups.len() - 1
+        });
+        let group = &mut groups[at].1;
         match group.iter_mut().find(|row| row[0].model == value.model && row[0].table == value.table) {
             Some(row) => row.push(value),
             None => group.push(vec![value]),
@@ -81,7 +79,7 @@ fn published_rows(file: &str) -> Vec<(String, Vec<Vec<&'static Published>>)> {
 /// What was pre-trained on the same kind of data at about the same size stands together.
 fn group_title(value: &Published) -> String {
     if value.table.starts_with("README") {
-        return "From the README of the paper's repository".into();
+        return "README of THUDM/GLM".into();
     }
     let data = match value.pretraining_data.as_str() {
         "BookCorpus+Wikipedia" => "BookCorpus + Wikipedia",
@@ -160,11 +158,7 @@ fn size_cell(value: &Published, table: &mut Table) -> Cell {
 
 fn our_row(layout: &Layout, model: &ModelRuns, table: &mut Table) -> Row {
     let mut name = Cell::text(format!("{} (ours)", model.label()));
-    if let Some(random) = model.random_weights() {
-        let random = random.split(':').next().unwrap_or(random);
-        name.marks
-            .push(table.mark(format!("Weights {random}: scores of a model that was never pre-trained.")));
-    }
+    name.marks.extend(model.random_weights().map(|random| table.mark(random_note(random))));
     let size = model.num_parameters().map(|count| count as f64);
     let mut cells = vec![
         name,
@@ -191,6 +185,12 @@ fn our_row(layout: &Layout, model: &ModelRuns, table: &mut Table) -> Row {
         }
     }
     Row { ours: true, cells }
+}
+
+/// What to know before quoting any score of a model whose weights were drawn at random.
+pub fn random_note(random: &str) -> String {
+    let random = random.split(':').next().unwrap_or(random);
+    format!("Weights {random}: scores of a model that was never pre-trained.")
 }
 
 /// What to know before quoting a task's score.
@@ -251,9 +251,9 @@ mod tests {
                 let column = column.unwrap_or_else(|| panic!("{}: no column for {value:?}", layout.name));
                 let part =
                     layout.columns[column].metrics.iter().position(|(metric, _)| *metric == value.metric);
-                let cell =
-                    |row: &&&Row| &row.cells[TEXT_COLUMNS + column].parts[part.unwrap()].text == &value.value;
-                assert_eq!(of_model.iter().filter(cell).count(), 1, "{}: {value:?}", layout.name);
+                let text = |row: &&Row| row.cells[TEXT_COLUMNS + column].parts[part.unwrap()].text.clone();
+                let equal = of_model.iter().filter(|row| text(row) == value.value).count();
+                assert_eq!(equal, 1, "{}: {value:?}", layout.name);
                 shown += 1;
             }
             let numbers = |row: &&Row| {
@@ -296,7 +296,7 @@ mod tests {
                 "BookCorpus + Wikipedia, large",
                 "Larger corpora, base",
                 "Larger corpora, large",
-                "From the README of the paper's repository",
+                "README of THUDM/GLM",
             ]
         );
         assert_eq!(table.groups[1].rows.len(), 7);

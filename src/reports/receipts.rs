@@ -212,7 +212,9 @@ fn row(line: SampleLine) -> SampleRow {
     };
     let asked = line.arguments.as_ref();
     let prompt = asked.map(|asked| {
-        let sides = ["a", "b"].map(|side| asked.get(side).map(texts).unwrap_or_default().concat());
+        let side =
+            |name| asked.get(name).map(texts).unwrap_or_default().concat().replace("[MASK]", " [MASK]");
+        let sides = ["a", "b"].map(side);
         if sides[1].is_empty() { sides[0].clone() } else { sides.join(" | ") }
     });
     let candidates =

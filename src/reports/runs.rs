@@ -103,13 +103,11 @@ impl Runs {
             for task in &run.run.record.glm_eval.tasks {
                 let scored = ScoredTask { run, task };
                 let key = key(&run.run.record);
-                let model = match models.iter_mut().find(|model| model.key == key) {
-                    Some(model) => model,
-                    None => {
-                        models.push(ModelRuns { key, tasks: vec![] });
-                        models.last_mut().expect("just pushed")
-                    }
-                };
+                let at = models.iter().position(|model| model.key == key).unwrap_or_else(|| {
+                    models.push(ModelRuns { key, tasks: vec![] });
+                    models.len() - 1
+                });
+                let model = &mut models[at];
                 match model.tasks.iter_mut().find(|known| known[0].task.name == task.name) {
                     Some(same) => same.push(scored),
                     None => model.tasks.push(vec![scored]),
@@ -120,7 +118,7 @@ impl Runs {
         for model in &mut models {
             for same in &mut model.tasks {
                 // Runs are sorted by time, and a stable sort keeps the newer of equals behind.
-                same.sort_by_key(|scored| scored.is_complete());
+                same.sort_by_key(ScoredTask::is_complete);
                 let Some((best, others)) = same.split_last() else { continue };
                 if !others.is_empty() {
                     let others: Vec<&str> = others.iter().map(|other| other.run.name.as_str()).collect();

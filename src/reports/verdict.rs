@@ -37,7 +37,7 @@ impl Comparison {
 /// Compares a metric of a task with a published value.
 ///
 /// Published values come without an error, but they were measured on the same samples: for a share of correct
-/// samples the error follows from the value, for the others ours is taken. The two are treated as independent,
+/// samples the error follows from the value, for the others ours is taken if it is larger. The two are independent here,
 /// which makes the interval rather too wide. The spread of our seeds adds to it where there is one.
 ///
 /// Source: the interval of a difference of two independent means; equivalence as in Schuirmann (1987), "A comparison
@@ -47,8 +47,9 @@ pub fn compare(scored: ScoredTask, metric: &str, published: &'static Published) 
     let value = published.number()?;
     let seeds = scored.over_seeds(metric).and_then(|spread| Some(spread.std? / (spread.n as f64).sqrt()));
     let share = value / 100.0;
+    let of_share = (share * (1.0 - share) / ours.n as f64).sqrt();
     let is_share = matches!(metric, "accuracy" | "em" | "record_em");
-    let theirs = if is_share { Some((share * (1.0 - share) / ours.n as f64).sqrt()) } else { ours.stderr };
+    let theirs = if is_share { Some(of_share) } else { ours.stderr.map(|stderr| stderr.max(of_share)) };
     let variance = |a: f64, b: f64| a.mul_add(a, b * b) + seeds.map_or(0.0, |seeds| seeds * seeds);
     let half_width = ours.stderr.zip(theirs).map(|(a, b)| 100.0 * Z * variance(a, b).sqrt());
     Some(Comparison { published, difference: 100.0 * ours.value - value, half_width })

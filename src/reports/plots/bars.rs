@@ -1,12 +1,12 @@
 //! `SuperGLUE`: a bar a metric with its interval, and published scores as signs.
 
 use super::axis::{self, NORMAL, SMALL, Scale};
-use super::scene::{Anchor, Color, Scene, Sign, color};
+use super::scene::{Anchor, Color, Scene, Sign, color, text_width};
 use super::{Key, NoPlot, Plot, legend};
 use crate::reports::layout::{self, Scores};
 use crate::reports::runs::ModelRuns;
 use crate::reports::verdict;
-use crate::results::published::published;
+use crate::results::published::{Published, published};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 104.0;
@@ -77,7 +77,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
         name: "superglue",
         title: "SuperGLUE, validation set: ours and published".into(),
         caption: "Bars with 95 % intervals of the samples are runs of this project; signs are published values (GLM paper, \
-                  table 1). Where the two may not be compared, only ours are shown."
+                  table 1). Where the two may not be compared (the notes of the table say why), only ours are shown."
             .into(),
         scene,
     })
@@ -108,24 +108,26 @@ fn metric(scene: &mut Scene, x: Scale, middle: f64, ours: &[&ModelRuns], scores:
         if let Some(guess) = scored.task.chance_level.filter(|_| scored.task.metrics[0] == metric) {
             let guess = x.at(100.0 * guess);
             let reach = BAR * ours.len() as f64 / 2.0 + 4.0;
-            scene.dashes(&[(guess, middle - reach), (guess, middle + reach)], 2.0, color::INK, (3.0, 2.0));
+            scene.stroke(
+                &[(guess, middle - reach), (guess, middle + reach)],
+                2.0,
+                color::INK,
+                Some((3.0, 2.0)),
+            );
         }
     }
     if reason.is_some() {
-        let note = scene.text(
-            (RIGHT - 6.0, middle + 0.36 * SMALL),
-            "not comparable with published scores",
-            SMALL,
-            Anchor::End,
-        );
-        note.color = color::FAINT;
+        let text = "not comparable";
+        let width = text_width(text, SMALL, false);
+        scene.bar((RIGHT - width - 12.0, middle - 8.0), (width + 10.0, 16.0), color::PAPER, None);
+        scene.text((RIGHT - 6.0, middle + 0.36 * SMALL), text, SMALL, Anchor::End).color = color::FAINT;
         return;
     }
     for (model, sign, color) in SHOWN {
         let value = published("superglue").iter().find(|row| {
             row.model == model && scores.is_of(&row.task) && row.metric == scores.metrics[part].0
         });
-        if let Some(value) = value.and_then(|row| row.number()) {
+        if let Some(value) = value.and_then(Published::number) {
             scene.point(sign, (x.at(value), middle), 6.5, color::PAPER, true);
             scene.point(sign, (x.at(value), middle), 5.0, color, true);
         }

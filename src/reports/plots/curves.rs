@@ -13,6 +13,10 @@ const CONTEXTS: [(&str, &str, Sign, Color, bool); 2] = [
 ];
 
 /// Figure 4: language modelling against parameters.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several makers of plots, some of which may have no data"
+)]
 pub fn language_modelling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let mut scene = Scene::new(760.0, 330.0);
     let mut keys: Vec<(Key, String)> = CONTEXTS
@@ -57,16 +61,13 @@ fn panel(scene: &mut Scene, left: f64, title: &str, task: &str) {
         let plain = |row: &&&Published| !is_variant(row) && !is_rival(row);
         let points: Vec<(f64, f64)> =
             rows.iter().filter(of).filter(plain).filter_map(|row| at(&row)).collect();
-        if dashed {
-            scene.dashes(&points, 2.0, color, (5.0, 3.0))
-        } else {
-            scene.line(&points, 2.0, color)
-        }
+        scene.stroke(&points, 2.0, color, dashed.then_some((5.0, 3.0)));
         for point in points {
             scene.point(sign, point, 5.0, color, true);
         }
         for point in rows.iter().filter(of).filter(is_variant).filter_map(|row| at(&row)) {
-            scene.point(sign, point, 5.5, color, false);
+            // A little to the side, as it would cover the others.
+            scene.point(sign, (point.0 + 12.0, point.1), 5.5, color, false);
         }
         for point in rows.iter().filter(of).filter(is_rival).filter_map(|row| at(&row)) {
             scene.point(Sign::Triangle, point, 6.0, color::INK, true);
@@ -75,6 +76,10 @@ fn panel(scene: &mut Scene, left: f64, title: &str, task: &str) {
 }
 
 /// Table 5: BLEU of text infilling against the share that is masked.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one of several makers of plots, some of which may have no data"
+)]
 pub fn infilling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let mut scene = Scene::new(620.0, 340.0);
     let (left, right, top, bottom) = (48.0, 500.0, 40.0, 292.0);
@@ -96,25 +101,24 @@ pub fn infilling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let axis_name = "share of the text that is masked";
     scene.text((f64::midpoint(left, right), bottom + 38.0), axis_name, SMALL, Anchor::Middle).color =
         color::FAINT;
+    let looks = |index: usize| (SIGNS[index % SIGNS.len()], color::SERIES[index % color::SERIES.len()]);
     let mut ends = Vec::new();
     for (index, model) in models.iter().enumerate() {
-        let (sign, color) = (SIGNS[index % SIGNS.len()], color::SERIES[index % color::SERIES.len()]);
+        let (sign, color) = looks(index);
         let of = rows.iter().filter(|row| row.model == *model);
         let points: Vec<(f64, f64)> =
             of.filter_map(|row| Some((x.at(share(row)?), y.at(row.number()?)))).collect();
-        if index % 2 == 0 {
-            scene.line(&points, 2.0, color)
-        } else {
-            scene.dashes(&points, 2.0, color, (6.0, 3.0))
-        }
+        scene.stroke(&points, 2.0, color, (index % 2 == 1).then_some((6.0, 3.0)));
         for point in &points {
             scene.point(sign, *point, 5.0, color, true);
         }
         ends.push(points.last().map_or(bottom, |point| point.1));
     }
-    for ((model, end), label) in models.iter().zip(&ends).zip(spread(&ends, 17.0)) {
+    for (index, ((model, end), label)) in models.iter().zip(&ends).zip(spread(&ends, 17.0)).enumerate() {
         scene.line(&[(x.at(50.0) + 8.0, *end), (right + 4.0, label)], 1.0, color::FAINT);
-        scene.text((right + 8.0, label + 0.36 * NORMAL), *model, NORMAL, Anchor::Start);
+        let (sign, color) = looks(index);
+        scene.point(sign, (right + 12.0, label), 4.5, color, true);
+        scene.text((right + 22.0, label + 0.36 * NORMAL), *model, NORMAL, Anchor::Start);
     }
     Ok(Plot {
         name: "infilling",

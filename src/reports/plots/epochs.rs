@@ -86,14 +86,14 @@ fn panel(name: &str, all: &[(usize, ScoredTask)], style: impl Fn(usize) -> (Sign
         (1..=last as usize).step_by(step).map(|e| (e as f64, e.to_string())).collect();
     axis::columns(&mut scene, x, bottom, &ticks);
     if let Some(guess) = guess {
-        scene.dashes(&[(left, y.at(guess)), (right, y.at(guess))], 1.5, color::INK, (4.0, 3.0));
+        scene.stroke(&[(left, y.at(guess)), (right, y.at(guess))], 1.5, color::INK, Some((4.0, 3.0)));
     }
     for (index, scored) in all {
         let (sign, color) = style(*index);
         let seeds = seeds(scored);
         let mut means: Vec<(f64, Vec<f64>)> = Vec::new();
         for (epoch, score) in seeds.iter().flatten() {
-            match means.iter_mut().find(|(known, _)| known == epoch) {
+            match means.iter_mut().find(|(known, _)| (known - epoch).abs() < 0.5) {
                 Some((_, values)) => values.push(100.0 * score.value),
                 None => means.push((*epoch, vec![100.0 * score.value])),
             }

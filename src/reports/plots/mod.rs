@@ -26,10 +26,12 @@ pub struct Plot {
 
 /// Why a plot can't be drawn.
 type NoPlot = String;
+/// What makes a plot.
+type Maker = fn(&[ModelRuns]) -> Result<Plot, NoPlot>;
 
 /// Every plot that belongs to one of the tables, and why the others are missing.
 pub fn all(models: &[ModelRuns], has_table: &dyn Fn(&str) -> bool) -> (Vec<Plot>, Vec<NoPlot>) {
-    let makers: [(&str, fn(&[ModelRuns]) -> Result<Plot, NoPlot>); 6] = [
+    let makers: [(&str, Maker); 6] = [
         ("superglue", bars::plot),
         ("lm", curves::language_modelling),
         ("superglue", epochs::plot),
@@ -84,16 +86,13 @@ fn legend(scene: &mut Scene, (left, top): (f64, f64), right: f64, keys: &[(Key, 
             Key::Sign(sign, color, filled) => scene.point(sign, middle, 5.0, color, filled),
             Key::Line(sign, color, dashed) => {
                 let ends = [(x, y), (x + key_width, y)];
-                if dashed {
-                    scene.dashes(&ends, 2.0, color, (5.0, 3.0))
-                } else {
-                    scene.line(&ends, 2.0, color)
-                }
+                scene.stroke(&ends, 2.0, color, dashed.then_some((5.0, 3.0)));
                 scene.point(sign, middle, 4.5, color, true);
             }
             Key::Bar(color, hatching) => scene.bar((x, y - 5.0), (key_width, 10.0), color, hatching),
             Key::Dash => {
-                scene.dashes(&[(middle.0, y - 7.0), (middle.0, y + 7.0)], 2.0, color::INK, (3.0, 2.0))
+                let ends = [(middle.0, y - 7.0), (middle.0, y + 7.0)];
+                scene.stroke(&ends, 2.0, color::INK, Some((3.0, 2.0)));
             }
         }
         scene.text((x + key_width + 5.0, y + 0.36 * axis::NORMAL), name.clone(), axis::NORMAL, Anchor::Start);
@@ -138,7 +137,8 @@ mod tests {
             }
             for (i, (a, first)) in boxes.iter().enumerate() {
                 for (b, second) in &boxes[..i] {
-                    let apart = |low: usize, high: usize| first[high] <= second[low] || second[high] <= first[low];
+                    let apart =
+                        |low: usize, high: usize| first[high] <= second[low] || second[high] <= first[low];
                     assert!(apart(0, 2) || apart(1, 3), "{name}: {a:?} over {b:?}");
                 }
             }

@@ -137,12 +137,12 @@ impl Scene {
 
     /// Adds a line.
     pub fn line(&mut self, points: &[(f64, f64)], width: f64, color: Color) {
-        self.marks.push(Mark::Line(points.to_vec(), width, color, None));
+        self.stroke(points, width, color, None);
     }
 
-    /// Adds a dashed line.
-    pub fn dashes(&mut self, points: &[(f64, f64)], width: f64, color: Color, dash: (f64, f64)) {
-        self.marks.push(Mark::Line(points.to_vec(), width, color, Some(dash)));
+    /// Adds a line that may be dashed (lengths of dash and gap).
+    pub fn stroke(&mut self, points: &[(f64, f64)], width: f64, color: Color, dash: Option<(f64, f64)>) {
+        self.marks.push(Mark::Line(points.to_vec(), width, color, dash));
     }
 
     /// Adds a rectangle from its left upper corner; `hatching` is the distance of slanted lines over it.
