@@ -69,13 +69,14 @@ fn the_committed_reports_are_what_the_program_makes_of_the_committed_runs() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn every_published_value_of_the_sources_stands_in_its_table() {
     let shared =
         std::env::var("GLM_EVAL_SHARED").map_or_else(|_| Path::new(ROOT).join("../shared"), PathBuf::from);
     let source = shared.join("data/published_results.csv");
     if !source.is_file() {
         assert!(std::env::var_os("CI").is_none(), "{} is missing", source.display());
-        println!("skipped: no {}", source.display());
+        eprintln!("skipped: no {}", source.display());
         return;
     }
     let out = tempfile::tempdir().expect("a temporary folder");
@@ -170,6 +171,8 @@ fn the_page_fetches_nothing_and_one_format_may_go_to_stdout() {
     let runs = &json["tables"][1]["groups"][0]["rows"];
     assert_eq!(runs[0]["values"]["held against"], "GLM_Base");
     assert_eq!(runs[0]["values"]["verdict"], "differs");
+    let (latex, _) = done(&[CB, "--table", "superglue", "--format", "latex"]);
+    assert_eq!(latex.matches("\\begin{table}").count(), 2); // the paper's, and ours score by score
     let message = refused(&["--format", "csv,html"]);
     assert!(message.contains("no folder for them: say --out DIR"), "{message}");
     let message = refused(&["--format", "csv"]);
@@ -182,6 +185,25 @@ fn of_runs_of_the_same_task_the_newest_complete_one_counts_and_the_report_says_s
     let chosen = "glm-tiny was scored on cb by 2 runs; glm-tiny-random-cb/results_2026-11-23T22-38-06.560719.json counts, \
                   the newest complete one (left out: glm-tiny-random/results_2026-11-23T22-08-07.140799.json).";
     assert!(table.contains(chosen), "{table}");
+}
+
+#[test]
+fn a_newer_run_with_failed_samples_does_not_count() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy_cb(&folder.path().join("whole"));
+    let record = copy_cb(&folder.path().join("failed"));
+    let text = fs::read_to_string(&record).expect("the record");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value["date"] = serde_json::json!(4e9);
+    value["glm_eval"]["tasks"][0]["runs"][0]["failed_samples"] = serde_json::json!(3);
+    fs::write(&record, value.to_string()).expect("a file");
+    let path = folder.path().to_str().expect("a plain name");
+    let (table, _) = done(&[path, "--table", "superglue"]);
+    let chosen =
+        "; whole/results_2026-11-23T22-38-06.560719.json counts, the newest complete one (left out: failed/";
+    assert!(table.contains(chosen) && !table.contains("3 samples failed"), "{table}");
+    let (table, _) = done(&[record.to_str().expect("a plain name"), "--table", "superglue"]);
+    assert!(table.contains("cb: 3 samples failed and count as wrong."), "{table}");
 }
 
 #[test]

@@ -114,10 +114,13 @@ fn write_files(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> anyhow::Resu
     Ok(())
 }
 
-/// A format as one text: its one file, or its one table.
+/// A format as one text: its one file, or its one table; tables of LaTeX may follow each other.
 fn one_text(report: &reports::Report, format: Format) -> anyhow::Result<Vec<u8>> {
+    if format == Format::Latex {
+        let tables: Vec<String> = report.tables.iter().map(reports::latex::render).collect();
+        return Ok(tables.join("\n").into_bytes());
+    }
     let mut files = report.files(format);
-    files.remove("report.tex"); // it only shows the others
     let names: Vec<String> = files.keys().cloned().collect();
     match files.pop_first() {
         Some((_, bytes)) if files.is_empty() => Ok(bytes),

@@ -122,8 +122,13 @@ impl Runs {
                 let Some((best, others)) = same.split_last() else { continue };
                 if !others.is_empty() {
                     let others: Vec<&str> = others.iter().map(|other| other.run.name.as_str()).collect();
+                    let rule = if best.is_complete() {
+                        "the newest complete one"
+                    } else {
+                        "the newest, as none is complete"
+                    };
                     chosen.push(format!(
-                        "{} was scored on {} by {} runs; {} counts, the newest complete one (left out: {}).",
+                        "{} was scored on {} by {} runs; {} counts, {rule} (left out: {}).",
                         best.run.run.record.model_name,
                         best.task.name,
                         others.len() + 1,

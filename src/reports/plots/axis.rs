@@ -27,9 +27,10 @@ impl Scale {
 
     /// A range around values that begins and ends on a tick; a single value gets room on both sides.
     pub fn around(values: impl IntoIterator<Item = f64>, pixels: (f64, f64)) -> Self {
-        let (low, high) = values
-            .into_iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        // Nothing that is drawn here is larger; a record could say anything.
+        let values = values.into_iter().filter(|value| value.abs() < 1e9);
+        let (low, high) =
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let (low, high) = if high - low < 1e-9 { (low - 1.0, high + 1.0) } else { (low, high) };
         let step = round_step((high - low) / 4.0);
@@ -97,6 +98,8 @@ mod tests {
     #[test]
     fn a_single_value_or_none_still_has_a_range() {
         assert_eq!(Scale::around([5.0], (0.0, 1.0)).values, (4.0, 6.0));
-        assert_eq!(Scale::around([], (0.0, 1.0)).values, (0.0, 1.0));
+        for nothing in [vec![], vec![f64::NAN, f64::INFINITY, 1e300]] {
+            assert_eq!(Scale::around(nothing, (0.0, 1.0)).values, (0.0, 1.0));
+        }
     }
 }

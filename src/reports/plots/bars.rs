@@ -77,7 +77,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
         name: "superglue",
         title: "SuperGLUE, validation set: ours and published".into(),
         caption: "Bars with 95 % intervals of the samples are runs of this project; signs are published values (GLM paper, \
-                  table 1). Where the two may not be compared (the notes of the table say why), only ours are shown."
+                  table 1). Where the two may not be compared (the notes of the table say why), only ours are shown. At most three models."
             .into(),
         scene,
     })

@@ -7,6 +7,8 @@ use crate::reports::runs::{ModelRuns, ScoredTask};
 use crate::results::ours::Cost;
 
 const ROW: f64 = 34.0;
+/// More are left out: the plot would be too long to look at.
+const MOST_ROWS: usize = 40;
 
 /// The plot; without a record of tokens there is none.
 pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
@@ -19,6 +21,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
             let name = scored.task.name.clone();
             (if several { format!("{name}, {model}") } else { name }, scored)
         })
+        .take(MOST_ROWS)
         .collect();
     if rows.is_empty() {
         return Err("No plot of tokens and speed: no record of ours has them.".into());

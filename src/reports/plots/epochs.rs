@@ -9,6 +9,8 @@ use crate::stats;
 const COLUMNS: usize = 4;
 const PANEL: (f64, f64) = (186.0, 172.0);
 const ACROSS: f64 = 760.0;
+/// More are left out: the plot would be too long to look at.
+const MOST_PANELS: usize = 24;
 
 /// The plot; without a run that was trained there is none.
 pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
@@ -21,6 +23,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
             }
         }
     }
+    tasks.truncate(MOST_PANELS);
     if tasks.is_empty() {
         return Err("No plot of scores against epochs: no run of ours was fine-tuned.".into());
     }
@@ -46,7 +49,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
         name: "epochs",
         title: "Scores of the validation set after each epoch of fine-tuning".into(),
         caption: "The first metric of each task in percent, as every record has it. Thin lines are single seeds; where there \
-                  is one seed, bars are 95 % intervals of the samples."
+                  is one seed, bars are 95 % intervals of the samples. At most 24 tasks."
             .into(),
         scene,
     })

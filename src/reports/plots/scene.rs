@@ -341,6 +341,7 @@ impl Scene {
     }
 
     /// The texts with the boxes they take: left, top, right, bottom.
+    #[cfg(test)]
     pub fn boxes(&self) -> Vec<(String, [f64; 4])> {
         let boxed = |mark: &Mark| match mark {
             Mark::Text(label) => {
