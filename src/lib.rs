@@ -10,7 +10,7 @@
 //! | 3 | `model`, `compare` |
 //! | 2 | `results`, `checkpoint`, `machine` |
 //! | 1 | `nn`, `tokenizer`, `data`, `request`, `metrics` |
-//! | 0 | `stats` |
+//! | 0 | `stats`, `font` |
 
 pub mod bench;
 pub mod checkpoint;
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod compare;
 pub mod data;
 pub mod eval;
+pub mod font;
 pub mod gate;
 pub mod machine;
 pub mod metrics;

@@ -9,7 +9,18 @@ use serde_json::Value;
 
 const DATA: &str = "tests/data/superglue";
 const COMMANDS: [&str; 12] = [
-    "run", "ls", "show", "validate", "score", "convert", "verify", "bench", "report", "compare", "check", "recompute",
+    "run",
+    "ls",
+    "show",
+    "validate",
+    "score",
+    "convert",
+    "verify",
+    "bench",
+    "report",
+    "compare",
+    "check",
+    "recompute",
 ];
 
 fn program() -> Command {

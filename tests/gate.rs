@@ -152,7 +152,7 @@ fn learned(data: &Path) -> (ModelSource, BTreeMap<String, Tensor>) {
     let mut trainer = Trainer::new(model.parameters(), config, schedule).expect("an optimizer");
     for update in 0..160 {
         let batch: Vec<&Example> = examples.iter().cycle().skip(16 * update).take(16).collect();
-        let loss = model.loss(&batch, &Dropout::off()).map(|loss| (loss, 1.0));
+        let loss = || model.loss(&batch, &Dropout::off()).map(|loss| (loss, 1.0));
         trainer.update::<ModelError>(model.parameters(), [loss]).expect("an update");
     }
     let weights = model.parameters().snapshot().expect("weights");

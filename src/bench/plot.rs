@@ -14,6 +14,7 @@ const COLOURS: [RGBColor; 4] =
 /// # Errors
 /// When there is nothing to draw.
 pub fn draw(sweep: &Sweep, title: &str) -> Result<String, BenchError> {
+    crate::font::register();
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();

@@ -11,7 +11,7 @@ pub enum Precision {
     /// Nothing is rounded.
     #[default]
     F32,
-    /// Factors have 8 significant bits, as under PyTorch's autocast.
+    /// Factors have 8 significant bits, as under the autocast of `torch`.
     Bf16,
 }
 

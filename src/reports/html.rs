@@ -5,7 +5,6 @@ use minijinja::{AutoEscape, Environment, context};
 
 use super::Report;
 use super::markdown::head;
-use super::plots::scene;
 use super::table::Table;
 
 const TEMPLATE: &str = include_str!("page/page.html");
@@ -35,7 +34,8 @@ pub fn render(report: &Report) -> String {
         .collect();
     let names: Vec<_> =
         report.samples.iter().map(|set| context! { name => set.name, size => set.rows.len() }).collect();
-    let [regular, bold] = scene::FONTS.map(|font| base64::engine::general_purpose::STANDARD.encode(font));
+    let [regular, bold] = [crate::font::REGULAR, crate::font::BOLD]
+        .map(|font| base64::engine::general_purpose::STANDARD.encode(font));
     let page = environment.get_template("page").and_then(|page| {
         page.render(context! {
             style => STYLE, script => SCRIPT, regular, bold, tables, plots, names,

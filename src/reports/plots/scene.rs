@@ -3,12 +3,12 @@
 //! `plotters` draws it, at four times the size: its coordinates are whole numbers. The font is inside the program and
 //! inside each SVG, so a plot looks the same everywhere.
 
-use std::sync::Once;
-
 use base64::Engine as _;
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, IntoFont as _, RGBColor, ShapeStyle, TextStyle, register_font};
+use plotters::style::{FontStyle, IntoFont as _, RGBColor, ShapeStyle, TextStyle};
+
+use crate::font::{BOLD, NAME as FONT, REGULAR};
 
 /// A colour.
 pub type Color = RGBColor;
@@ -119,11 +119,6 @@ pub struct Scene {
 const SCALE: f64 = 4.0;
 /// Pixels of a PNG for one of the screen.
 const PNG_DENSITY: usize = 2;
-const FONT: &str = "Open Sans";
-/// The font, regular and bold.
-pub const FONTS: [&[u8]; 2] = [REGULAR, BOLD];
-const REGULAR: &[u8] = include_bytes!("font/OpenSans-Regular.subset.ttf");
-const BOLD: &[u8] = include_bytes!("font/OpenSans-Semibold.subset.ttf");
 /// Height of the font's line in em (its ascent and descent), which `plotters` takes for the size in bitmaps.
 const LINE: f64 = (2189.0 + 600.0) / 2048.0;
 /// `plotters` divides the size by this in SVG.
@@ -368,12 +363,7 @@ pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
 }
 
 fn font(bold: bool, size: f64) -> TextStyle<'static> {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        for (style, bytes) in [(FontStyle::Normal, REGULAR), (FontStyle::Bold, BOLD)] {
-            assert!(register_font(FONT, style, bytes).is_ok(), "the font inside the program is a font");
-        }
-    });
+    crate::font::register();
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     (FONT, size, style).into_font().into()
 }

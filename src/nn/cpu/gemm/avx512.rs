@@ -8,6 +8,7 @@
 //! An element is one sum over the inner dimension, from first to last in slices of [`DEPTH`] words, whatever the
 //! number of rows and threads.
 
+#[allow(clippy::wildcard_imports, reason = "forty intrinsics, which name their origin themselves")]
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -28,6 +29,9 @@ const REGISTERS: usize = 3;
 /// 147 KB of the second-level cache.
 const DEPTH: usize = 768;
 
+/// Products that are summed one after the other; sums of so many are then added up, so that rounding errors grow with
+/// the square root of the number of chains and not of the products.
+const CHAIN: usize = 64;
 /// Words of the inner dimension between what a tile reads of the columns and what it fetches from the second-level
 /// cache.
 const AHEAD: usize = 8;
@@ -151,13 +155,10 @@ fn at_least(scratch: &mut Vec<u32>, len: usize) -> &mut [u32] {
 }
 
 /// Words that need no value yet: every one is written before it is read.
+#[expect(clippy::uninit_vec, reason = "packing writes every word; zeroing first would be a pass over memory")]
 fn vec_of(len: usize) -> Vec<u32> {
     let mut words = Vec::with_capacity(len);
-    #[expect(
-        clippy::uninit_vec,
-        reason = "packing writes every word; zeroing first would be a pass over memory"
-    )]
-    // SAFETY: the capacity is there, and any bits are a u32.
+    // SAFETY: the capacity is there, and nothing reads a word before it is written.
     unsafe {
         words.set_len(len);
     }
@@ -291,23 +292,29 @@ impl Tile<'_> {
     /// Needs AVX-512; the tile may be written to.
     #[target_feature(enable = "avx512f")]
     unsafe fn singles<const N: usize>(&self, a: &[u32], b: &[u32]) {
-        let mut sums = [[_mm512_setzero_ps(); N]; ROWS];
-        for (a, b) in a.as_chunks::<ROWS>().0.iter().zip(b.chunks_exact(N * LANES)) {
-            // SAFETY: `b` has `N` registers; fetching ahead reads nothing.
-            let columns: [__m512; N] = std::array::from_fn(|i| unsafe {
-                let column = b.as_ptr().add(i * LANES);
-                _mm_prefetch::<_MM_HINT_T0>(column.wrapping_add(AHEAD * N * LANES).cast());
-                _mm512_loadu_ps(column.cast())
-            });
-            for (sums, &value) in sums.iter_mut().zip(a) {
-                let value = _mm512_set1_ps(f32::from_bits(value));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_fmadd_ps(value, column, *sum);
+        let mut total = [[_mm512_setzero_ps(); N]; ROWS];
+        for (a, b) in a.chunks(ROWS * CHAIN).zip(b.chunks(N * LANES * CHAIN)) {
+            let mut sums = [[_mm512_setzero_ps(); N]; ROWS];
+            for (a, b) in a.as_chunks::<ROWS>().0.iter().zip(b.chunks_exact(N * LANES)) {
+                // SAFETY: `b` has `N` registers; fetching ahead reads nothing.
+                let columns: [__m512; N] = std::array::from_fn(|i| unsafe {
+                    let column = b.as_ptr().add(i * LANES);
+                    _mm_prefetch::<_MM_HINT_T0>(column.wrapping_add(AHEAD * N * LANES).cast());
+                    _mm512_loadu_ps(column.cast())
+                });
+                for (sums, &value) in sums.iter_mut().zip(a) {
+                    let value = _mm512_set1_ps(f32::from_bits(value));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = _mm512_fmadd_ps(value, column, *sum);
+                    }
                 }
+            }
+            for (total, &sum) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                *total = _mm512_add_ps(*total, sum);
             }
         }
         // SAFETY: as above.
-        unsafe { self.store(&sums) }
+        unsafe { self.store(&total) }
     }
 
     /// # Safety

@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn rounding_to_bf16_equals_that_of_a_library_and_keeps_nan() {
-        let values =
-            [1.0, 1.003_906_2, 1.011_718_8, -3.14159, 1e-40, 3.4e38, f32::INFINITY, f32::NEG_INFINITY];
+        let values = [1.0, 1.003_906_2, 1.011_718_8, -2.71, 1e-40, 3.4e38, f32::INFINITY, f32::NEG_INFINITY];
         for (name, way) in ways(Precision::Bf16) {
             for value in values {
                 let (a, mut out) = ([value], [0.0]);
@@ -311,7 +310,11 @@ mod tests {
                 );
                 let expected = half::bf16::from_f32(value).to_f32();
                 let is_flushed = name == "Pairs" && expected.is_subnormal() && out[0] == 0.0; // as the instruction does
-                assert!(out[0] == expected || is_flushed, "{name}: {value} became {}", out[0]);
+                assert!(
+                    out[0].to_bits() == expected.to_bits() || is_flushed,
+                    "{name}: {value} became {}",
+                    out[0]
+                );
             }
             let mut out = [0.0];
             way(
