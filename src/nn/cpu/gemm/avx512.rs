@@ -457,8 +457,7 @@ impl Factor<'_> {
         }
     }
 
-    /// Lines side by side in memory: words of the inner dimension are copied one after the other, for all panels, so
-    /// that memory is read in order.
+    /// Lines side by side in memory.
     ///
     /// # Safety
     /// Needs AVX-512; all values are inside the factor.
@@ -470,30 +469,98 @@ impl Factor<'_> {
         lines: Range<usize>,
         inner: Range<usize>,
     ) {
+        // SAFETY: the caller's promise.
+        let copied = unsafe {
+            match width {
+                ROWS => self.copy_whole::<W, ROWS>(panels, &lines, &inner),
+                16 => self.copy_whole::<W, 16>(panels, &lines, &inner),
+                32 => self.copy_whole::<W, 32>(panels, &lines, &inner),
+                48 => self.copy_whole::<W, 48>(panels, &lines, &inner),
+                _ => 0,
+            }
+        };
+        let whole_words = inner.len() / W::VALUES;
         let size = inner.len().div_ceil(W::VALUES) * width;
-        for (word, from) in inner.clone().step_by(W::VALUES).enumerate() {
-            for (panel, start) in panels.chunks_exact_mut(size).zip(lines.clone().step_by(width)) {
-                let place = &mut panel[word * width..][..width];
-                for group in (0..width).step_by(LANES) {
-                    let first = start + group;
-                    let load = mask(lines.end.saturating_sub(first).min(width - group));
-                    let value = |i: usize| {
-                        if from + i >= inner.end || load == 0 {
-                            return _mm512_setzero_ps();
-                        }
-                        // SAFETY: the mask leaves out lines that are not there.
-                        unsafe {
-                            let values = self.values.as_ptr().add((from + i) * self.along + first);
-                            _mm512_maskz_loadu_ps(load, values)
-                        }
-                    };
-                    // SAFETY: this function has AVX-512; the mask leaves out what lies beyond the panel.
-                    unsafe {
-                        let place = place.as_mut_ptr().add(group);
-                        _mm512_mask_storeu_epi32(place.cast(), mask(width - group), W::join(value));
+        for (number, (panel, start)) in
+            panels.chunks_exact_mut(size).zip(lines.clone().step_by(width)).enumerate()
+        {
+            let done = if number < copied { whole_words } else { 0 };
+            for (word, places) in panel.chunks_exact_mut(width).enumerate().skip(done) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.pack_word::<W>(places, start..lines.end, inner.start + word * W::VALUES..inner.end)
+                }
+            }
+        }
+    }
+
+    /// Copies the whole words of panels that lack no line, word by word for all of them, so that memory is read in
+    /// order. Returns how many panels these are.
+    ///
+    /// # Safety
+    /// Needs AVX-512; all values are inside the factor.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn copy_whole<W: Word, const WIDTH: usize>(
+        self,
+        panels: &mut [u32],
+        lines: &Range<usize>,
+        inner: &Range<usize>,
+    ) -> usize {
+        /// Words between what is copied and what is fetched ahead: each lies on another page.
+        const AHEAD: usize = 12;
+        let steps = inner.len().div_ceil(W::VALUES);
+        let whole_panels = (lines.len() / WIDTH).min(panels.len() / (steps * WIDTH));
+        // Registers of lines, whose 16 words go to one panel, or in halves to two.
+        let registers = whole_panels * WIDTH / LANES;
+        let place = panels.as_mut_ptr();
+        for word in 0..inner.len() / W::VALUES {
+            // SAFETY: all lines and words of these registers are there; fetching ahead reads nothing.
+            unsafe {
+                let first =
+                    self.values.as_ptr().add((inner.start + word * W::VALUES) * self.along + lines.start);
+                for register in 0..registers {
+                    let line = register * LANES;
+                    let first = first.add(line);
+                    _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(AHEAD * W::VALUES * self.along).cast());
+                    let words = W::join(|i| _mm512_loadu_ps(first.add(i * self.along)));
+                    let to = |line: usize| place.add((line / WIDTH * steps + word) * WIDTH + line % WIDTH);
+                    if WIDTH < LANES {
+                        _mm256_storeu_si256(to(line).cast(), _mm512_castsi512_si256(words));
+                        _mm256_storeu_si256(to(line + WIDTH).cast(), _mm512_extracti64x4_epi64::<1>(words));
+                    } else {
+                        _mm512_storeu_si512(to(line).cast(), words);
                     }
                 }
             }
+        }
+        registers * LANES / WIDTH
+    }
+
+    /// One word of a panel's lines, some of which may be missing, as may its last value.
+    ///
+    /// # Safety
+    /// Needs AVX-512; the values are inside the factor.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack_word<W: Word>(self, places: &mut [u32], lines: Range<usize>, inner: Range<usize>) {
+        for (group, places) in places.chunks_mut(LANES).enumerate() {
+            let first = lines.start + group * LANES;
+            let load = mask(lines.end.saturating_sub(first).min(places.len()));
+            let value = |i: usize| {
+                if i >= inner.len() || load == 0 {
+                    return _mm512_setzero_ps();
+                }
+                // SAFETY: the mask leaves out lines that are not there.
+                unsafe {
+                    _mm512_maskz_loadu_ps(
+                        load,
+                        self.values.as_ptr().add((inner.start + i) * self.along + first),
+                    )
+                }
+            };
+            // SAFETY: this function has AVX-512; the mask leaves out what lies beyond the panel.
+            unsafe {
+                _mm512_mask_storeu_epi32(places.as_mut_ptr().cast(), mask(places.len()), W::join(value))
+            };
         }
     }
 }
