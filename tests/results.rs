@@ -88,6 +88,7 @@ fn record(rule: Rule) -> Record {
             device_name: None,
             dtype: "f32".into(),
             threads: Some(2),
+            instructions: Some("avx512".into()),
             peak_flops_per_sec: Some(2.5e11),
         },
         mode: Mode::Finetune,

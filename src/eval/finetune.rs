@@ -14,7 +14,7 @@ use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run};
 use crate::model::{Build, Cost, LanguageModel};
-use crate::nn::Dropout;
+use crate::nn::{self, Dropout};
 use crate::request::{Ask, Example};
 use crate::results::hash::content_key;
 use crate::results::ours::{Epoch, Mode, Rule, SeedRun};
@@ -289,7 +289,7 @@ impl Run<'_> {
             job.recipe.fingerprint(),
             format!("{:?} {:?} {:?}", job.form, settings.mode, settings.rule),
             format!("{seed} {} {:?} {}", settings.num_fewshot, settings.limit, settings.log_samples),
-            format!("{:?} {:?}", settings.dtype, settings.device.location()),
+            format!("{:?} {:?} {:?}", settings.dtype, settings.device.location(), nn::instructions()),
         ];
         let mut files: Vec<PathBuf> = job.data.files.values().cloned().collect();
         files.extend(job.data.extra_train.iter().cloned());

@@ -10,6 +10,7 @@ use super::{EvalError, Evaluation, Job, Limit, Run};
 use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
 use crate::model::ModelSource;
+use crate::nn;
 use crate::results::ours::{
     Bootstrap, Cost, DataFile, GlmEval, Machine, Mode, Model, Program, Rule, SCHEMA_VERSION, SampleCount,
     SeedRun, Selection, TaskRecord,
@@ -194,6 +195,7 @@ impl Run<'_> {
                 device_name: None,
                 dtype: settings.dtype.as_str().into(),
                 threads: Some(rayon::current_num_threads()),
+                instructions: nn::instructions().ok().map(String::from),
                 peak_flops_per_sec: self.peak_flops_per_sec,
             },
             mode: settings.mode,

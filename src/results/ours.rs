@@ -89,6 +89,9 @@ pub struct Machine {
     pub dtype: String,
     /// Threads of the one pool.
     pub threads: Option<usize>,
+    /// Instructions of the kernels on the CPU, as in `avx512`: other ones sum in another order.
+    #[serde(default)]
+    pub instructions: Option<String>,
     /// Floating-point operations a second of its fastest large matrix product, measured when the run began.
     #[serde(default)]
     pub peak_flops_per_sec: Option<f64>,

@@ -331,6 +331,21 @@ mod tests {
     }
 
     #[test]
+    fn damaged_weights_are_reported_with_their_layer() -> Result<()> {
+        let shapes =
+            config().parameters().into_iter().map(|(name, shape)| (name, shape, Initial::Normal(0.2)));
+        let parameters = Parameters::draw(shapes, 7, DType::F32, &Device::Cpu)?;
+        let damaged = parameters.get("transformer.layers.1.mlp.dense_4h_to_h.bias").expect("a weight");
+        let mut values = damaged.to_vec1::<f32>()?;
+        values[3] = f32::INFINITY;
+        damaged.set(&Tensor::new(values, &Device::Cpu)?)?;
+        let glm = Glm::new(&config(), Precision::F32, parameters.var_builder())?;
+        let error = glm.forward(&batch(), &Dropout::off()).expect_err("it is infinite").to_string();
+        assert!(error.starts_with("layer 1 (from 0): token 0, channel 3 of the output is inf"), "{error}");
+        Ok(())
+    }
+
+    #[test]
     fn a_position_beyond_the_tables_is_an_error() -> Result<()> {
         let mut long = batch();
         long.positions[4] = 41;
