@@ -47,11 +47,13 @@ pub fn cpu_secs_of(pid: u32) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / TICKS_PER_SEC) // utime and stime: fields 14 and 15 of the whole line
 }
 
-/// Large matrix products `[m, k] [n, k]ᵀ`, of which the machine's fastest counts.
-const PRODUCTS: [[usize; 3]; 3] = [[1024, 1024, 1024], [1024, 3072, 768], [2048, 2048, 1024]];
+/// Matrix products `[m, k] [n, k]ᵀ`, from small to large, of which the machine's fastest counts.
+const PRODUCTS: [[usize; 3]; 4] =
+    [[256, 256, 256], [1024, 1024, 1024], [1024, 3072, 768], [2048, 2048, 1024]];
 
 /// Floating-point operations a second of the fastest of some large matrix products, repeated for about `secs`:
-/// what a model's speed on this machine is held against. On as many threads as the pool has.
+/// what a model's speed on this machine is held against. On as many threads as the pool has. Products that would take
+/// a slow machine longer are left out.
 pub fn peak_flops_per_sec(dtype: DType, device: &Device, secs: f64) -> Result<f64> {
     let grow = if device.is_cpu() { 1 } else { 4 }; // a GPU is not filled by less
     let mut best = 0.0f64;
@@ -59,13 +61,17 @@ pub fn peak_flops_per_sec(dtype: DType, device: &Device, secs: f64) -> Result<f6
         let (stored, precision) = Precision::of(dtype, device);
         let a = Tensor::ones((m, k), stored, device)?;
         let b = Tensor::ones((n, k), stored, device)?;
+        let flops = (2 * m * n * k) as f64;
+        if best > 0.0 && 2.0 * flops / best > secs.max(0.1) {
+            break;
+        }
         let begin = Instant::now();
         // At least two: the first one pays for fresh memory.
         for round in 0.. {
             let start = Instant::now();
             nn::logits(&a, &b, precision)?; // the product that the models use
             device.synchronize()?;
-            best = best.max((2 * m * n * k) as f64 / start.elapsed().as_secs_f64());
+            best = best.max(flops / start.elapsed().as_secs_f64());
             if round > 0 && begin.elapsed().as_secs_f64() > secs / PRODUCTS.len() as f64 {
                 break;
             }

@@ -488,7 +488,7 @@ impl Factor<'_> {
             for (word, places) in panel.chunks_exact_mut(width).enumerate().skip(done) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    self.pack_word::<W>(places, start..lines.end, inner.start + word * W::VALUES..inner.end)
+                    self.pack_word::<W>(places, start..lines.end, inner.start + word * W::VALUES..inner.end);
                 }
             }
         }
@@ -559,7 +559,7 @@ impl Factor<'_> {
             };
             // SAFETY: this function has AVX-512; the mask leaves out what lies beyond the panel.
             unsafe {
-                _mm512_mask_storeu_epi32(places.as_mut_ptr().cast(), mask(places.len()), W::join(value))
+                _mm512_mask_storeu_epi32(places.as_mut_ptr().cast(), mask(places.len()), W::join(value));
             };
         }
     }
