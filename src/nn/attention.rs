@@ -416,6 +416,8 @@ mod tests {
                 Sequence::prefix_lm(4, 4),
             ]),
             Layout::new(vec![Sequence::pieces(70, vec![67, 3])]),
+            Layout::new(vec![Sequence::causal(3, vec![2, 1]), Sequence::causal(4, vec![])]),
+            Layout::new(vec![Sequence::causal(70, vec![67, 3])]),
         ]
     }
 
@@ -460,7 +462,7 @@ mod tests {
     #[test]
     fn gradients_equal_finite_differences() -> Result<()> {
         let mut layout = layouts().swap_remove(1);
-        layout.sequences.push(matrix());
+        layout.sequences.extend([matrix(), Sequence::causal(3, vec![1, 2])]);
         for p in [0.0, 0.3] {
             let qkv = noise((layout.num_tokens(), 3 * 4), 3)?;
             assert_gradients(&[qkv], |x| attention(&x[0], 2, &layout, mask(p)))?;
@@ -470,7 +472,6 @@ mod tests {
 
     #[test]
     fn gradients_across_blocks_equal_those_of_the_composed_form() -> Result<()> {
-        let layout = layouts().swap_remove(2);
         let qkv = candle_core::Var::from_tensor(&noise((140, 3 * 8), 4)?)?;
         let weights = noise((140, 8), 5)?;
         let gradient = |out: &dyn Fn() -> Result<Tensor>| -> Result<Tensor> {
@@ -479,8 +480,29 @@ mod tests {
             tape.backward(&loss, &mut grads)?;
             Ok(grads.get(&qkv).expect("a gradient").clone())
         };
-        let fused = gradient(&|| attention(&qkv, 2, &layout, None))?;
-        assert_close(&fused, &gradient(&|| composed_from_qkv(&qkv, 2, &layout, None))?, 1e-4)
+        for layout in layouts().into_iter().filter(|layout| layout.num_tokens() == 140) {
+            let fused = gradient(&|| attention(&qkv, 2, &layout, None))?;
+            assert_close(&fused, &gradient(&|| composed_from_qkv(&qkv, 2, &layout, None))?, 1e-4)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_causal_prefix_with_one_continuation_is_plain_causal_attention() -> Result<()> {
+        let qkv = noise((9, 3 * 6), 10)?;
+        let causal = attention(&qkv, 2, &Layout::new(vec![Sequence::prefix_lm(9, 0)]), None)?;
+        let split = attention(&qkv, 2, &Layout::new(vec![Sequence::causal(5, vec![4])]), None)?;
+        assert_close(&split, &causal, 1e-6)
+    }
+
+    #[test]
+    fn each_of_several_continuations_is_as_it_is_alone() -> Result<()> {
+        let qkv = noise((9, 3 * 6), 11)?;
+        let all = attention(&qkv, 2, &Layout::new(vec![Sequence::causal(4, vec![2, 3])]), None)?;
+        let second = Tensor::cat(&[qkv.narrow(0, 0, 4)?, qkv.narrow(0, 6, 3)?], 0)?;
+        let alone = attention(&second, 2, &Layout::new(vec![Sequence::causal(4, vec![3])]), None)?;
+        assert_eq!(all.narrow(0, 6, 3)?.to_vec2::<f32>()?, alone.narrow(0, 4, 3)?.to_vec2::<f32>()?);
+        Ok(())
     }
 
     #[test]

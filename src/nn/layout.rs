@@ -5,12 +5,15 @@ use std::ops::Range;
 /// What the tokens of one sequence may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// GLM's form. The first `prefix` tokens see each other; then come pieces, whose tokens see the prefix
-    /// and their own piece up to themselves. Pieces do not see each other.
+    /// A prefix, then pieces, whose tokens see the prefix and their own piece up to themselves. Pieces do not
+    /// see each other. This is GLM's form (part A and the pieces of part B), and that of several
+    /// continuations of one text.
     Pieces {
-        /// Tokens of part A.
+        /// Tokens of the prefix.
         prefix: usize,
-        /// Tokens of each piece of part B.
+        /// Is the prefix read left to right, as causal models do? Otherwise its tokens see each other.
+        is_causal: bool,
+        /// Tokens of each piece.
         pieces: Vec<usize>,
     },
     /// Any 0/1 matrix, for recordings and for padding that is to be reproduced. A token that may see nothing
@@ -33,9 +36,14 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A prefix and pieces after it, nothing cached.
+    /// A prefix whose tokens see each other and pieces after it, nothing cached.
     pub fn pieces(prefix: usize, pieces: Vec<usize>) -> Self {
-        Self { cached: 0, visibility: Visibility::Pieces { prefix, pieces } }
+        Self { cached: 0, visibility: Visibility::Pieces { prefix, is_causal: false, pieces } }
+    }
+
+    /// A prefix that is read left to right and its continuations, nothing cached.
+    pub fn causal(prefix: usize, continuations: Vec<usize>) -> Self {
+        Self { cached: 0, visibility: Visibility::Pieces { prefix, is_causal: true, pieces: continuations } }
     }
 
     /// `len` tokens of which the first `prefix` are fully visible and the rest is read left to right.
@@ -48,7 +56,7 @@ impl Sequence {
     /// Tokens of this sequence in the batch: its queries.
     pub fn len(&self) -> usize {
         match &self.visibility {
-            Visibility::Pieces { prefix, pieces } => prefix + pieces.iter().sum::<usize>(),
+            Visibility::Pieces { prefix, pieces, .. } => prefix + pieces.iter().sum::<usize>(),
             Visibility::Matrix { visible, keys } => visible.len() / keys.max(&1),
         }
     }
@@ -65,18 +73,24 @@ impl Sequence {
 
     /// The queries in blocks that share their keys.
     pub(super) fn blocks(&self) -> Vec<Block> {
-        let Visibility::Pieces { prefix, pieces } = &self.visibility else {
+        let Visibility::Pieces { prefix, is_causal, pieces } = &self.visibility else {
             return split(0..self.len(), |rows| Block { rows, shared: self.num_keys(), own: None });
         };
+        // Tokens `from..to`, each of which sees the first `shared` keys and, from `from` on, those up to itself.
+        let left_to_right = |from: usize, to: usize, shared: usize| {
+            split(from..to, |rows| {
+                let own = self.cached + from..self.cached + rows.end;
+                Block { rows, shared, own: Some(own) }
+            })
+        };
         let context = self.cached + prefix;
-        let mut blocks = split(0..*prefix, |rows| Block { rows, shared: context, own: None });
+        let mut blocks = match is_causal {
+            true => left_to_right(0, *prefix, self.cached),
+            false => split(0..*prefix, |rows| Block { rows, shared: context, own: None }),
+        };
         let mut start = *prefix;
         for &len in pieces {
-            let piece = start..start + len;
-            blocks.extend(split(piece.clone(), |rows| {
-                let own = self.cached + piece.start..self.cached + rows.end;
-                Block { rows, shared: context, own: Some(own) }
-            }));
+            blocks.extend(left_to_right(start, start + len, context));
             start += len;
         }
         blocks
@@ -165,6 +179,15 @@ mod tests {
         assert_eq!((first.visible_columns(0), first.visible_columns(1)), (4, 5));
         assert_eq!(second.own, Some(5..6));
         assert_eq!(second.visible_columns(0), 4);
+    }
+
+    #[test]
+    fn a_token_of_a_causal_prefix_sees_what_is_cached_and_the_prefix_up_to_itself() {
+        let sequence = Sequence { cached: 5, ..Sequence::causal(3, vec![2]) };
+        let [prefix, piece] = &sequence.blocks()[..] else { panic!("two blocks") };
+        assert_eq!((prefix.shared, prefix.own.clone()), (5, Some(5..8)));
+        assert_eq!([0, 1, 2].map(|row| prefix.visible_columns(row)), [6, 7, 8]);
+        assert_eq!((piece.shared, piece.own.clone()), (8, Some(8..10)));
     }
 
     #[test]

@@ -25,10 +25,14 @@ impl Config {
 /// Pairs of a query and a key that it sees.
 fn visible_pairs(sequence: &Sequence) -> u64 {
     let pairs = match &sequence.visibility {
-        Visibility::Pieces { prefix, pieces } => {
+        Visibility::Pieces { prefix, is_causal, pieces } => {
+            let left_to_right = |len: &usize, before: usize| len * before + len * (len + 1) / 2;
             let context = sequence.cached + prefix;
-            let of_pieces = pieces.iter().map(|len| len * context + len * (len + 1) / 2);
-            prefix * context + of_pieces.sum::<usize>()
+            let of_prefix = match is_causal {
+                true => left_to_right(prefix, sequence.cached),
+                false => prefix * context,
+            };
+            of_prefix + pieces.iter().map(|len| left_to_right(len, context)).sum::<usize>()
         }
         Visibility::Matrix { visible, .. } => visible.iter().filter(|&&seen| seen).count(),
     };
