@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use common::{command_on, done};
 use glm_eval::checkpoint::write_safetensors;
-use glm_eval::model::{Build, ModelError, ModelSource};
+use glm_eval::model::glm::Config;
+use glm_eval::model::{Build, Head, ModelError, ModelSource};
 use glm_eval::nn::Dropout;
 use glm_eval::request::Example;
 use glm_eval::tasks::{Split, Task, TaskData};
@@ -132,9 +133,17 @@ fn rows(count: usize, seed: u64) -> String {
 /// A small GLM that has learned the rows.
 fn learned(data: &Path) -> (ModelSource, BTreeMap<String, Tensor>) {
     let mut source = ModelSource::open("glm-tiny", None).expect("it is bundled");
-    let config = &mut source.config;
+    let mut config = Config::named("glm-tiny").expect("a listed name");
     (config.num_layers, config.hidden_size, config.num_attention_heads) = (2, 64, 4);
-    let build = Build { seed: 1, head_outputs: None, dropout: 0.0, dtype: DType::F32, device: Device::Cpu };
+    source.architecture = Box::new(config);
+    let build = Build {
+        seed: 1,
+        head: Head::Vocabulary,
+        is_trained: false,
+        dropout: 0.0,
+        dtype: DType::F32,
+        device: Device::Cpu,
+    };
     let model = source.build(&build).expect("a model");
     let task = Task::find(TASK).expect("the example");
     let files = BTreeMap::from([(Split::Train, data.join("feelings/train.jsonl"))]);
@@ -162,7 +171,8 @@ fn learned(data: &Path) -> (ModelSource, BTreeMap<String, Tensor>) {
 fn write_model(folder: &Path, source: &ModelSource, weights: &BTreeMap<String, Tensor>) {
     fs::create_dir_all(folder).expect("a folder");
     write_safetensors(&folder.join("model.safetensors"), weights).expect("weights");
-    fs::write(folder.join("config.json"), json!(source.config).to_string()).expect("a configuration");
+    fs::write(folder.join("config.json"), source.architecture.to_json().to_string())
+        .expect("a configuration");
     fs::copy("models/glm-tiny/tokenizer.json", folder.join("tokenizer.json")).expect("a tokenizer");
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use glm_eval::model::glm::Encoding;
-use glm_eval::model::{Build, LanguageModel, ModelSource};
+use glm_eval::model::{Build, Head, LanguageModel, ModelSource};
 use glm_eval::request::{Answer, Ask, Request};
 use glm_eval::tasks::{Form, Sample, Split, Task, TaskData};
 use serde_json::Value;
@@ -26,7 +26,14 @@ fn shared() -> Option<PathBuf> {
 }
 
 fn build(source: &ModelSource) -> Box<dyn LanguageModel> {
-    let build = Build { seed: 1, head_outputs: None, dropout: 0.0, dtype: DType::F32, device: Device::Cpu };
+    let build = Build {
+        seed: 1,
+        head: Head::Vocabulary,
+        is_trained: false,
+        dropout: 0.0,
+        dtype: DType::F32,
+        device: Device::Cpu,
+    };
     source.build(&build).expect("the weights fit")
 }
 

@@ -5,9 +5,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{BenchError, Mode, NumberFormat, RandomWork};
-use crate::model::Parameters;
 use crate::model::glm::{Batch, Glm};
-use crate::model::registry::initial_weights;
+use crate::model::{Architecture, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision};
 use crate::train::{AdamWConfig, Decay, Schedule, Trainer};
 
@@ -33,7 +32,9 @@ impl RandomModel {
         device: &Device,
     ) -> Result<Self, BenchError> {
         let (dtype, precision) = Precision::of(format.dtype(), device);
-        let mut drawn = initial_weights(&work.config).into_iter();
+        let initial = |name: &str| work.config.initial(name);
+        let weights = work.config.parameters().into_iter();
+        let mut drawn = weights.map(|(name, shape)| (name.clone(), shape, initial(&name)));
         let mut parameters = Parameters::draw(drawn.next(), SEED, dtype, device)?;
         // One by one: all at once, the values drawn and the weights made of them would be in memory together.
         for weight in drawn {

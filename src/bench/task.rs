@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::random::trainer;
 use super::{Amount, BenchError, Mode, NumberFormat};
-use crate::model::{Build, LanguageModel, ModelSource};
+use crate::model::{Build, Head, LanguageModel, ModelSource};
 use crate::nn::Dropout;
 use crate::request::{Example, Request};
 use crate::tasks::{Form, Sample, Split, Task, TaskData};
@@ -94,7 +94,8 @@ impl TaskModel {
         let (source, task, samples) = work.open(mode)?;
         let build = Build {
             seed: SEED,
-            head_outputs: None,
+            head: Head::Vocabulary,
+            is_trained: mode == Mode::Train,
             dropout: 0.0,
             dtype: format.dtype(),
             device: device.clone(),

@@ -76,6 +76,17 @@ pub enum CheckpointError {
     /// The weights are not those that the configuration asks for.
     #[error("{0}")]
     Weights(WeightMismatch),
+    /// Two weights that are one in the network.
+    #[error(
+        "`{original}` and `{copy}` are one weight according to the configuration, but differ; use the config.json \
+         published with the weights"
+    )]
+    NotTied {
+        /// The weight that is kept.
+        original: String,
+        /// The one that should equal it.
+        copy: String,
+    },
     /// A tensor operation failed.
     #[error("cannot lay out the tensor `{name}`")]
     Tensor {

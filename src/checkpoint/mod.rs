@@ -78,6 +78,11 @@ impl fmt::Display for Layout {
     }
 }
 
+/// Are there weights of a known layout in this folder?
+pub fn is_there(folder: &Path) -> bool {
+    locate_in(folder).is_ok()
+}
+
 /// Reads a checkpoint of any known layout: a folder, a tag folder, an index or a weight file.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::metrics::{self, METRICS};
-use crate::model::registry;
+use crate::model::{registry, weights};
 use crate::tasks::{SUITES, Task, names};
 
 /// List tasks, suites, models or metrics, one a line.
@@ -102,24 +102,32 @@ fn suites() -> Vec<Entry> {
     SUITES.iter().map(entry).collect()
 }
 
-/// The bundled model, and the published sizes, which must be fetched.
+/// The bundled models, and the published ones, which must be fetched.
 fn models() -> Vec<Entry> {
     let entry = |known: registry::Known| {
-        let config = &known.config;
-        let state = if known.bundled { "bundled" } else { "not bundled" };
+        let (family, sizes) = (known.architecture.family(), known.architecture.sizes());
+        let parameters = weights::num_parameters(&*known.architecture);
+        let positions = sizes.max_positions.map_or_else(String::new, |n| format!(", {n} positions"));
+        let state = match (known.is_bundled(), known.hub) {
+            (true, _) => "bundled, weights drawn at random".to_owned(),
+            (false, Some((repository, None))) => repository.to_owned(),
+            (false, Some((repository, Some(revision)))) => format!("{repository}@{}", &revision[..7]),
+            (false, None) => "not bundled".to_owned(),
+        };
         let text = format!(
-            "{:>6} parameters, {} layers of width {}, {} positions; {state}{}",
-            rounded(config.num_parameters()),
-            config.num_layers,
-            config.hidden_size,
-            config.max_sequence_length,
-            if known.trained { "" } else { ", weights drawn at random" },
+            "{family:<8}{:>6} parameters, {} layers of width {}{positions}; {state}",
+            rounded(parameters),
+            sizes.num_layers,
+            sizes.hidden_size,
         );
         let json = json!({
-            "bundled": known.bundled,
-            "trained": known.trained,
-            "parameters": config.num_parameters(),
-            "config": config,
+            "family": family.name(),
+            "bundled": known.is_bundled(),
+            "trained": !known.is_bundled(),
+            "parameters": parameters,
+            "hub": known.hub.map(|(repository, _)| repository),
+            "revision": known.hub.and_then(|(_, revision)| revision),
+            "config": known.architecture.to_json(),
         });
         Entry { name: known.name.to_owned(), text, json }
     };

@@ -212,7 +212,7 @@ impl View<'_> {
     }
 
     fn parts_json(&self, parts: &[Part]) -> Value {
-        let mask = self.tokenizer.special().mask;
+        let mask = self.tokenizer.special().map(|special| special.mask).ok();
         let part = |part: &Part| match part {
             Part::Text { text, shortenable } => json!({"text": text, "shortenable": shortenable}),
             Part::Blank => json!({"token_ids": [mask], "shortenable": false}),

@@ -13,7 +13,7 @@ use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run};
-use crate::model::{Build, Cost, LanguageModel};
+use crate::model::{Build, Cost, Head, LanguageModel};
 use crate::nn::{self, Dropout};
 use crate::request::{Ask, Example};
 use crate::results::hash::content_key;
@@ -111,7 +111,8 @@ impl Run<'_> {
         };
         let build = Build {
             seed,
-            head_outputs: head_outputs(&ask),
+            head: head(&ask),
+            is_trained: self.settings.mode == Mode::Finetune,
             dropout: job.recipe.recipe.dropout,
             dtype: self.settings.dtype,
             device: self.settings.device.clone(),
@@ -284,7 +285,7 @@ impl Run<'_> {
             self.program_sha256.clone(),
             self.model.weights_sha256.clone().unwrap_or_else(|| "random".into()),
             self.model.tokenizer.sha256().to_string(),
-            format!("{:?}", self.model.config),
+            format!("{:?}", self.model.architecture),
             job.task.sha256.clone(),
             job.recipe.fingerprint(),
             format!("{:?} {:?} {:?}", job.form, settings.mode, settings.rule),
@@ -314,11 +315,11 @@ impl Run<'_> {
     }
 }
 
-/// Outputs of the classification head that a task needs, if it is asked that way.
-fn head_outputs(ask: &Ask) -> Option<usize> {
+/// The head that a task needs for how it is asked.
+fn head(ask: &Ask) -> Head {
     match ask {
-        Ask::Classify { num_labels, .. } => Some(*num_labels),
-        _ => None,
+        Ask::Classify { num_labels, .. } => Head::Classes { outputs: *num_labels, spans: 0 },
+        _ => Head::Vocabulary,
     }
 }
 

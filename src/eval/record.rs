@@ -9,7 +9,7 @@ use super::scoring::{Scored, Totals};
 use super::{EvalError, Evaluation, Job, Limit, Run};
 use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
-use crate::model::ModelSource;
+use crate::model::{ModelSource, weights};
 use crate::nn;
 use crate::results::ours::{
     Bootstrap, Cost, DataFile, GlmEval, Machine, Mode, Model, Program, Rule, SCHEMA_VERSION, SampleCount,
@@ -183,10 +183,10 @@ impl Run<'_> {
             },
             model: Model {
                 name: model.name.clone(),
-                family: Some("glm".into()),
-                num_parameters: Some(model.config.num_parameters() as u64),
+                family: Some(model.architecture.family().name().into()),
+                num_parameters: Some(weights::num_parameters(&*model.architecture) as u64),
                 weights_sha256: model.weights_sha256.clone(),
-                config_sha256: Some(crate::results::hash::sha256_hex(format!("{:?}", model.config))),
+                config_sha256: Some(crate::results::hash::sha256_hex(format!("{:?}", model.architecture))),
                 tokenizer_sha256: Some(model.tokenizer.sha256().into()),
                 random_weights: weights_note(model),
             },
@@ -210,9 +210,9 @@ impl Run<'_> {
             tasks,
         };
         let config = RunConfig {
-            model: "glm".into(),
+            model: model.architecture.family().name().into(),
             model_args: format!("pretrained={},dtype={}", model.name, settings.dtype.as_str()),
-            model_num_parameters: Some(model.config.num_parameters() as u64),
+            model_num_parameters: Some(weights::num_parameters(&*model.architecture) as u64),
             model_dtype: Some(settings.dtype.as_str().into()),
             batch_size: settings.batch_size,
             device: command.device,

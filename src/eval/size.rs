@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::extent::{Extent, first_units};
 use super::{EvalError, Job, Settings};
-use crate::model::{Build, LanguageModel, ModelSource};
+use crate::model::{Build, Head, LanguageModel, ModelSource};
 use crate::request::{Ask, Part, Prompt, Request};
 use crate::results::ours::Mode;
 use crate::tasks::Split;
@@ -47,7 +47,8 @@ impl Job {
 fn build(model: &ModelSource, settings: &Settings) -> Result<Box<dyn LanguageModel>, EvalError> {
     let build = Build {
         seed: 0,
-        head_outputs: None,
+        head: Head::Vocabulary,
+        is_trained: settings.mode == Mode::Finetune,
         dropout: 0.0,
         dtype: settings.dtype,
         device: settings.device.clone(),

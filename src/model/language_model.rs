@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::Parameters;
-use super::glm::encoding::EncodingError;
+use super::prompt::EncodingError;
+use super::{Family, Parameters};
+use crate::checkpoint::CheckpointError;
 use crate::nn::Dropout;
 use crate::request::{Answer, Example, Request};
 
@@ -50,6 +51,32 @@ pub enum ModelError {
     /// The computation failed.
     #[error("the computation failed")]
     Compute(#[from] candle_core::Error),
+    /// A head that is not in the checkpoint.
+    #[error(
+        "the checkpoint lacks {part} ({weights}), and without training there is nothing to learn it from; use a \
+         checkpoint that has it, or fine-tune"
+    )]
+    MissingHead {
+        /// The part of the head.
+        part: &'static str,
+        /// Its weights.
+        weights: String,
+    },
+    /// Weights do not fit.
+    #[error(transparent)]
+    Weights(#[from] Box<CheckpointError>),
+    /// The tokenizer is another family's.
+    #[error(
+        "{vocabulary} lacks {token}, which a {family} model needs; use the tokenizer published with the weights"
+    )]
+    Tokenizer {
+        /// The vocabulary.
+        vocabulary: String,
+        /// What it lacks.
+        token: &'static str,
+        /// The model's family.
+        family: Family,
+    },
     /// The family has no form for this.
     #[error("{id}: {what}")]
     Unsupported {

@@ -1,10 +1,22 @@
 //! Model families: from `config.json` to logits.
+//!
+//! Each family is a folder with its configuration (an [`Architecture`]), its network, and how it lays out requests in
+//! tokens (a [`LanguageModel`]). What they share is here: weights, prompts, losses, and the registry of known models.
+
+mod architecture;
+pub mod config;
+mod family;
 pub mod glm;
 mod language_model;
 pub mod loss;
 mod parameters;
+pub mod prompt;
 pub mod registry;
+pub mod weights;
 
+pub use architecture::{Architecture, Build, Head, Part, Sizes};
+pub use config::ConfigError;
+pub use family::Family;
 pub use language_model::{Cost, LanguageModel, ModelError};
 pub use parameters::{Initial, Parameters};
-pub use registry::{Build, ModelSource, RegistryError};
+pub use registry::{ModelSource, RegistryError};

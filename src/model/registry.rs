@@ -1,29 +1,28 @@
-//! From a model's name or folder to something that can be run.
+//! From a model's name, folder or file to something that can be run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
-use super::glm::config::ConfigError;
-use super::glm::{Config, GlmModel};
-use super::{Initial, LanguageModel, ModelError, Parameters};
-use crate::checkpoint::{self, CheckpointError};
-use crate::nn::Precision;
+use super::architecture::{Architecture, Build, Head, Part};
+use super::{ConfigError, Family, LanguageModel, ModelError, glm, weights};
+use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// A model that has no trained weights bundled yet: its recipe, and the vocabulary inside the binary.
-const GLM_TINY: &str = "glm-tiny";
-const GLM_TINY_RECIPE: &str = include_str!("../../models/glm-tiny/recipe.toml");
+/// Models that have no trained weights bundled yet, with their recipes; their vocabulary is inside the binary.
+const BUNDLED: &[(&str, &str)] = &[("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml"))];
 /// The recipe's file in a model directory.
 const RECIPE: &str = "recipe.toml";
+/// Folder that holds model directories by name.
+pub const MODELS_VARIABLE: &str = "GLM_EVAL_MODELS";
 
 /// A model, ready to be built as often as there are seeds.
 pub struct ModelSource {
     /// Its name in tables and records, without a folder of this machine.
     pub name: String,
-    /// Sizes.
-    pub config: Config,
+    /// Its family and sizes.
+    pub architecture: Box<dyn Architecture>,
     /// Text to ids.
     pub tokenizer: Tokenizer,
     /// Its own fine-tuning recipe, as text (TOML), if it has one.
@@ -43,6 +42,20 @@ pub enum RegistryError {
         name: String,
         /// What may help.
         hint: String,
+    },
+    /// A known name without its weights.
+    #[error(
+        "the weights of `{name}` are not here; {download}, and give their folder, or put it as `{name}` into one of:\
+         {}",
+        looked_at.iter().map(|place| format!("\n  - {place}")).collect::<String>()
+    )]
+    NotHere {
+        /// What was asked for.
+        name: String,
+        /// Where they are.
+        download: String,
+        /// Where they were looked for.
+        looked_at: Vec<String>,
     },
     /// The checkpoint can't be read or does not fit.
     #[error("the model in {} can't be loaded", path.display())]
@@ -79,55 +92,63 @@ pub enum RegistryError {
 }
 
 impl ModelSource {
-    /// A bundled model by name, or any readable checkpoint by its path. `tokenizer` replaces the model's own.
+    /// A known model by name, or any readable checkpoint by its path. `tokenizer` replaces the model's own.
     ///
     /// # Errors
     /// When there is no such model, or its files are damaged or do not fit each other.
     pub fn open(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
         let path = Path::new(name);
-        if !path.exists() {
-            return Self::bundled(name, tokenizer);
-        }
-        let in_checkpoint = |source| RegistryError::Checkpoint { path: path.into(), source };
-        let in_config = |source| RegistryError::Config { path: path.into(), source };
-        let read = checkpoint::read(path).map_err(in_checkpoint)?;
-        let config = Config::resolve(read.config.as_ref(), &read.tensors, None).map_err(in_config)?;
-        checkpoint::check_weights(&config.parameters(), &read.tensors).map_err(in_checkpoint)?;
-        let in_tokenizer = |source| RegistryError::Tokenizer { path: path.into(), source };
-        let vocabulary = tokenizer.or(read.tokenizer.as_deref()).unwrap_or(path);
-        let tokenizer = Tokenizer::open(vocabulary).map_err(in_tokenizer)?;
-        tokenizer.check_fits(config.vocab_size).map_err(in_tokenizer)?;
-        Ok(Self {
-            name: path
+        if path.exists() {
+            let name = path
                 .canonicalize()
                 .ok()
                 .as_deref()
                 .and_then(Path::file_name)
-                .map_or_else(|| name.to_string(), |folder| folder.to_string_lossy().into_owned()),
-            config,
+                .map_or_else(|| name.to_string(), |folder| folder.to_string_lossy().into_owned());
+            return Self::read(name, path, tokenizer);
+        }
+        let places = places();
+        let folders = places.iter().filter_map(|(folder, _)| Some(folder.as_ref()?.join(name)));
+        match folders.filter(|folder| folder.is_dir()).find(|folder| checkpoint::is_there(folder)) {
+            Some(folder) => Self::read(name.into(), &folder, tokenizer),
+            None => Self::without_weights(name, tokenizer),
+        }
+    }
+
+    /// A checkpoint.
+    fn read(name: String, path: &Path, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
+        let in_checkpoint = |source| RegistryError::Checkpoint { path: path.into(), source };
+        let in_config = |source| RegistryError::Config { path: path.into(), source };
+        let read = checkpoint::read(path).map_err(in_checkpoint)?;
+        let architecture = architecture(read.config.as_ref(), &read.tensors).map_err(in_config)?;
+        let weights = weights::fit(&*architecture, read.tensors).map_err(in_checkpoint)?;
+        let vocabulary = tokenizer.or(read.tokenizer.as_deref()).unwrap_or(path);
+        let tokenizer = open_tokenizer(vocabulary, &*architecture)
+            .map_err(|source| RegistryError::Tokenizer { path: path.into(), source })?;
+        Ok(Self {
+            name,
+            architecture,
             tokenizer,
             recipe: own_recipe(path)?,
             weights_sha256: Some(read.sha256),
-            weights: Some(read.tensors),
+            weights: Some(weights),
         })
     }
 
-    fn bundled(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
-        if name != GLM_TINY {
+    /// A bundled model whose weights are drawn.
+    fn without_weights(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
+        let (Some((_, recipe)), Some(known)) = (bundled(name), known().find(|known| known.name == name))
+        else {
             return Err(unknown(name));
-        }
-        let config = Config::named(GLM_TINY).expect("a listed name");
-        let tokenizer = match tokenizer {
-            Some(path) => {
-                let misfit = |source| RegistryError::Tokenizer { path: path.into(), source };
-                let tokenizer = Tokenizer::open(path).map_err(misfit)?;
-                tokenizer.check_fits(config.vocab_size).map_err(misfit)?;
-                tokenizer
-            }
-            None => Tokenizer::builtin(),
         };
-        let recipe = Some(GLM_TINY_RECIPE.to_string());
-        Ok(Self { name: name.into(), config, tokenizer, recipe, weights_sha256: None, weights: None })
+        let tokenizer = match tokenizer {
+            Some(path) => open_tokenizer(path, &*known.architecture)
+                .map_err(|source| RegistryError::Tokenizer { path: path.into(), source })?,
+            None => builtin_tokenizer(known.architecture.family()),
+        };
+        let recipe = Some((*recipe).to_string());
+        let architecture = known.architecture;
+        Ok(Self { name: name.into(), architecture, tokenizer, recipe, weights_sha256: None, weights: None })
     }
 
     /// Are the weights drawn at random, because none are bundled?
@@ -135,41 +156,39 @@ impl ModelSource {
         self.weights.is_none()
     }
 
-    /// A fresh model. Weights that are not loaded (all of them, or those of a head) are drawn from `seed`.
-    /// Dropout is the recipe's, for all three kinds.
+    /// The parts of a head that the checkpoint lacks, so that they are drawn at random to be trained.
+    ///
+    /// # Errors
+    /// When a part is only half there.
+    pub fn drawn_parts(&self, head: Head) -> Result<Vec<Part>, ModelError> {
+        Ok(weights::absent(&*self.architecture, self.weights.as_ref(), head).map_err(Box::new)?)
+    }
+
+    /// A fresh model. Weights that are not loaded (all of them, or those of a head) are drawn from the seed.
+    /// Dropout is the recipe's, for all kinds of it.
+    ///
+    /// # Errors
+    /// When the checkpoint lacks what is asked for and it is not going to be trained.
     pub fn build(&self, build: &Build) -> Result<Box<dyn LanguageModel>, ModelError> {
-        let config = Config {
-            embedding_dropout_prob: build.dropout,
-            attention_dropout_prob: build.dropout,
-            output_dropout_prob: build.dropout,
-            ..self.config.clone()
-        };
-        let Build { seed, device, .. } = build;
-        let (dtype, precision) = Precision::of(build.dtype, device);
-        let dtype = &dtype;
-        let mut parameters = match &self.weights {
-            Some(weights) => Parameters::load(weights, *dtype, device)?,
-            None => Parameters::draw(initial_weights(&config), *seed, *dtype, device)?,
-        };
-        if let Some(outputs) = build.head_outputs {
-            let h = config.hidden_size;
-            let normal = Initial::Normal(config.initializer_range);
-            let head = [
-                ("pool_layer.weight", vec![h, h], normal),
-                ("pool_layer.bias", vec![h], Initial::Zeros),
-                ("multichoice_head.weight", vec![outputs, h], normal),
-                ("multichoice_head.bias", vec![outputs], Initial::Zeros),
-            ];
-            let head = head.map(|(name, shape, initial)| (name.to_string(), shape, initial));
-            parameters.extend(Parameters::draw(head, *seed, *dtype, device)?);
+        let parameters = weights::parameters(&*self.architecture, self.weights.as_ref(), build)?;
+        self.architecture.build(parameters, self.tokenizer.clone(), build)
+    }
+}
+
+/// The configuration of a checkpoint, of the family that its `config.json` names.
+///
+/// # Errors
+/// When the family is unknown, or the sizes make no sense or contradict the weights.
+pub fn architecture(
+    config: Option<&Settings>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Box<dyn Architecture>, ConfigError> {
+    let family = Family::of(config)?;
+    match family {
+        Family::Glm => Ok(Box::new(glm::Config::resolve(config, tensors, None)?)),
+        Family::Bert | Family::Roberta | Family::T5 | Family::Bart | Family::Gpt2 | Family::Llama => {
+            Err(ConfigError::NotBuiltYet(family))
         }
-        Ok(Box::new(GlmModel::new(
-            &config,
-            parameters,
-            self.tokenizer.clone(),
-            build.head_outputs,
-            precision,
-        )?))
     }
 }
 
@@ -177,25 +196,63 @@ impl ModelSource {
 pub struct Known {
     /// The name.
     pub name: &'static str,
-    /// Sizes.
-    pub config: Config,
+    /// Family and sizes.
+    pub architecture: Box<dyn Architecture>,
+    /// Where its weights are published, if they are: the hub's repository, and the revision that is meant.
+    pub hub: Option<(&'static str, Option<&'static str>)>,
+}
+
+impl Known {
     /// Does the name alone suffice to run it?
-    pub bundled: bool,
-    /// Are trained weights to be had?
-    pub trained: bool,
+    pub fn is_bundled(&self) -> bool {
+        bundled(self.name).is_some()
+    }
 }
 
-/// The bundled model, then the published ones by size.
+/// The bundled models, then the published ones, family by family.
 pub fn known() -> impl Iterator<Item = Known> {
-    let known = |name| {
-        let bundled = name == GLM_TINY;
-        Known { name, config: Config::named(name).expect("a listed name"), bundled, trained: !bundled }
-    };
-    let published = Config::names().filter(|name| *name != GLM_TINY);
-    std::iter::once(GLM_TINY).chain(published).map(known)
+    let all = glm::published();
+    let (bundled, others): (Vec<Known>, Vec<Known>) = all.partition(Known::is_bundled);
+    bundled.into_iter().chain(others)
 }
 
-/// The tokenizer of a bundled model, or the one beside a checkpoint; no weights are read.
+fn bundled(name: &str) -> Option<&'static (&'static str, &'static str)> {
+    BUNDLED.iter().find(|(bundled, _)| *bundled == name)
+}
+
+/// Where models are looked for by name, in order, with what a user calls the place.
+fn places() -> Vec<(Option<PathBuf>, &'static str)> {
+    let variable = std::env::var_os(MODELS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(|folder| folder.join("models"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    vec![
+        (variable, MODELS_VARIABLE),
+        (beside, "beside the program"),
+        (Some(source).filter(|folder| folder.is_dir()), "the source tree"),
+    ]
+}
+
+/// A vocabulary in the form that the family needs, held against the sizes.
+fn open_tokenizer(path: &Path, architecture: &dyn Architecture) -> Result<Tokenizer, TokenizerError> {
+    let rows = architecture.sizes().vocab_size;
+    let tokenizer = match architecture.family() {
+        Family::Glm => Tokenizer::open(path)?,
+        _ => Tokenizer::published(path)?,
+    };
+    tokenizer.check_fits(rows)?;
+    Ok(tokenizer)
+}
+
+/// The vocabulary of the bundled models.
+fn builtin_tokenizer(family: Family) -> Tokenizer {
+    match family {
+        Family::Glm => Tokenizer::builtin(),
+        _ => Tokenizer::builtin_published(),
+    }
+}
+
+/// The tokenizer of a bundled model, or the one beside a checkpoint, with GLM's tokens; no weights are read.
 ///
 /// # Errors
 /// When there is no such model, or it has no tokenizer.
@@ -205,55 +262,36 @@ pub fn tokenizer_of(name: &str) -> Result<Tokenizer, RegistryError> {
         true => {
             Tokenizer::open(path).map_err(|source| RegistryError::Tokenizer { path: path.into(), source })
         }
-        false if name == GLM_TINY => Ok(Tokenizer::builtin()),
+        false if bundled(name).is_some() => Ok(Tokenizer::builtin()),
         false => Err(unknown(name)),
     }
 }
 
-/// What to say about a name that nothing has.
+/// What to say about a name whose weights are not there.
 fn unknown(name: &str) -> RegistryError {
-    let likeness = |known: &&str| strsim::jaro_winkler(&name.to_lowercase(), known);
-    let nearest = Config::names().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let known: Vec<Known> = known().collect();
+    if let Some(known) = known.iter().find(|known| known.name == name) {
+        let download = match known.hub {
+            Some((repository, _)) => format!("download https://huggingface.co/{repository}"),
+            None => "download them".to_owned(),
+        };
+        let looked_at = places().into_iter().map(|(place, name)| match place {
+            Some(place) => format!("{} ({name})", place.display()),
+            None => format!("{name} (not set)"),
+        });
+        return RegistryError::NotHere { name: name.into(), download, looked_at: looked_at.collect() };
+    }
+    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let names = known.iter().map(|known| known.name);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let hint = match nearest.filter(|nearest| likeness(nearest) > 0.85) {
-        Some(nearest) if nearest == name => {
-            "its weights are not bundled: download them and give their folder".to_owned()
-        }
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("`{GLM_TINY}` is bundled, others are given by their folder (`glm-eval ls models`)"),
+        None => format!(
+            "{} are bundled, others are given by their folder (`glm-eval ls models`)",
+            BUNDLED.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
     };
     RegistryError::Unknown { name: name.into(), hint }
-}
-
-/// How a model is to be built.
-#[derive(Clone, Debug)]
-pub struct Build {
-    /// For weights that are drawn.
-    pub seed: u64,
-    /// Outputs of a classification head, if there is to be one.
-    pub head_outputs: Option<usize>,
-    /// Dropout in training.
-    pub dropout: f64,
-    /// What weights are stored and computed as; bf16 on the CPU only rounds what is multiplied.
-    pub dtype: DType,
-    /// Where.
-    pub device: Device,
-}
-
-/// The official initialisation: normal weights, those that end a residual branch scaled down with the depth.
-///
-/// Source: THUDM/GLM@4f61ed7 `mpu/transformer.py`, `unscaled_init_method`, `scaled_init_method`.
-pub fn initial_weights(config: &Config) -> Vec<(String, Vec<usize>, Initial)> {
-    let deviation = config.initializer_range;
-    let scaled = deviation / (2.0 * config.num_layers as f64).sqrt();
-    let initial = |name: &str| match name {
-        _ if name.rsplit('.').next() == Some("bias") => Initial::Zeros,
-        _ if name.contains("layernorm") => Initial::Ones,
-        _ if name.ends_with("attention.dense.weight") || name.ends_with("dense_4h_to_h.weight") => {
-            Initial::Normal(scaled)
-        }
-        _ => Initial::Normal(deviation),
-    };
-    config.parameters().into_iter().map(|(name, shape)| (name.clone(), shape, initial(&name))).collect()
 }
 
 fn own_recipe(model: &Path) -> Result<Option<String>, RegistryError> {

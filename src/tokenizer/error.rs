@@ -38,6 +38,9 @@ pub enum TokenizerError {
         /// The parser's reason.
         source: serde_json::Error,
     },
+    /// GLM's tokens were asked of a vocabulary that has none.
+    #[error("{0}: it was opened as published, without GLM's special tokens")]
+    NotGlms(String),
     /// Text files of a vocabulary are UTF-8.
     #[error("{}: line {line} is not UTF-8; save the file as UTF-8, without a byte order mark", path.display())]
     NotUtf8 {

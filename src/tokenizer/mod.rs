@@ -1,4 +1,5 @@
-//! Text to ids and back, with GLM's special tokens in the ids of each vocabulary family.
+//! Text to ids and back: with GLM's special tokens in the ids of each vocabulary family, or as the vocabulary was
+//! published, for the models of other families.
 //!
 //! BERT's `WordPiece` and the byte-level BPE of GPT-2 and `RoBERTa` are cut by the `tokenizers` library; what surrounds
 //! it (special tokens written in a text, their ids, decoding) follows THUDM/GLM@4f61ed7, `data_utils/tokenization.py`,
@@ -30,14 +31,15 @@ use wordpiece::WordPieces;
 /// The vocabulary of `models/glm-tiny`, which works from any folder.
 const BUILTIN: &[u8] = include_bytes!("../../models/glm-tiny/tokenizer.json");
 
-/// A vocabulary with GLM's special tokens. Cheap to clone; may be shared between threads.
+/// A vocabulary, with GLM's special tokens or as published. Cheap to clone; may be shared between threads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     vocabulary: Vocabulary,
-    special: SpecialTokens,
+    /// `None` where the vocabulary is used as published.
+    special: Option<SpecialTokens>,
     commands: Vec<Command>,
     /// Cuts the text between special tokens.
     library: tokenizers::Tokenizer,
@@ -71,19 +73,47 @@ impl Tokenizer {
     /// The vocabulary of the bundled `glm-tiny`: 8,192 uncased pieces.
     pub fn builtin() -> Self {
         static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
-        let parse = || {
-            let vocabulary = json::parse(Path::new("builtin:glm-tiny"), BUILTIN)?;
-            Self::new(vocabulary, None)
-        };
+        let parse = || Self::new(builtin()?, None);
         TOKENIZER.get_or_init(|| parse().expect("the bundled vocabulary is valid")).clone()
     }
 
+    /// The same vocabulary, for a model of another family.
+    pub fn builtin_published() -> Self {
+        static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
+        let parse = || Self::as_published(builtin()?);
+        TOKENIZER.get_or_init(|| parse().expect("the bundled vocabulary is valid")).clone()
+    }
+
+    /// Opens what [`Tokenizer::open`] does, as it was published: nothing is appended, and the special tokens are the
+    /// vocabulary's own, by their published spelling ([`Tokenizer::id`]). For the families other than GLM.
+    ///
+    /// # Errors
+    /// Where no vocabulary is found, or the one found is damaged or unsupported.
+    pub fn published(path: &Path) -> Result<Self, TokenizerError> {
+        Self::as_published(files::open(path)?)
+    }
+
+    fn as_published(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
+        let commands = special::published_commands(&vocabulary);
+        Self::assemble(vocabulary, None, commands)
+    }
+
+    /// GLM's tokens are appended.
     fn new(mut vocabulary: Vocabulary, extras: Option<Extras>) -> Result<Self, TokenizerError> {
         let special = special::complete(&mut vocabulary, extras)?;
         let commands = special::commands(vocabulary.family, &special);
+        Self::assemble(vocabulary, Some(special), commands)
+    }
+
+    fn assemble(
+        vocabulary: Vocabulary,
+        special: Option<SpecialTokens>,
+        commands: Vec<Command>,
+    ) -> Result<Self, TokenizerError> {
         let library = build(&vocabulary)
             .map_err(|source| TokenizerError::Library { vocabulary: vocabulary.describe(), source })?;
-        let word_pieces = WordPieces::new(&vocabulary, special.unk);
+        let unk = special.as_ref().map(|special| special.unk).or(vocabulary.id("[UNK]"));
+        let word_pieces = unk.and_then(|unk| WordPieces::new(&vocabulary, unk));
         let digest = Sha256::digest(json::write(&vocabulary, &commands));
         let sha256 = digest.iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").expect("strings take all writes");
@@ -166,8 +196,21 @@ impl Tokenizer {
     }
 
     /// The ids of GLM's special tokens.
-    pub fn special(&self) -> &SpecialTokens {
-        &self.0.special
+    ///
+    /// # Errors
+    /// Where the vocabulary was opened as published, for another family.
+    pub fn special(&self) -> Result<&SpecialTokens, TokenizerError> {
+        self.0.special.as_ref().ok_or_else(|| TokenizerError::NotGlms(self.describe()))
+    }
+
+    /// The id of a token by its spelling in the vocabulary, such as `[CLS]`, `<s>`, `##ing` or `Ġthe`.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.0.vocabulary.id(token)
+    }
+
+    /// The vocabulary in words, for messages.
+    pub fn describe(&self) -> String {
+        self.0.vocabulary.describe()
     }
 
     /// Whose vocabulary it is.
@@ -207,6 +250,10 @@ impl Tokenizer {
     pub fn to_json(&self) -> String {
         json::write(&self.0.vocabulary, &self.0.commands)
     }
+}
+
+fn builtin() -> Result<Vocabulary, TokenizerError> {
+    json::parse(Path::new("builtin:glm-tiny"), BUILTIN)
 }
 
 /// The library's part of the work. It is told nothing of special tokens: those are GLM's business.

@@ -181,6 +181,19 @@ pub(super) fn commands(family: Family, special: &SpecialTokens) -> Vec<Command> 
     commands
 }
 
+/// The special tokens of a vocabulary that is used as published, those it has.
+pub(super) fn published_commands(vocabulary: &Vocabulary) -> Vec<Command> {
+    let tokens: &[&str] = match vocabulary.family {
+        Family::Bert => &["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"],
+        Family::Gpt2 => &[END_OF_TEXT],
+        Family::Roberta => &["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    };
+    let command = |text: &&'static str| {
+        Some(Command { text, id: vocabulary.id(text)?, strips_left: *text == "<mask>" })
+    };
+    tokens.iter().filter_map(command).collect()
+}
+
 /// A stretch of text, or a special token written in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stretch<'a> {

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_word_longer_than_the_limit_is_unknown_as_a_whole() {
         let tokenizer = Tokenizer::builtin();
-        let unk = tokenizer.special().unk;
+        let unk = tokenizer.special().expect("GLM's own").unk;
         assert_eq!(tokenizer.encode(&format!("a {} b", "x".repeat(101))).expect("encodes")[1], unk);
         assert_ne!(tokenizer.encode(&"x".repeat(100)).expect("encodes"), [unk]);
     }

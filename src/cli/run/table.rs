@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
 use crate::eval::{self, Job, Settings};
 use crate::metrics;
-use crate::model::ModelSource;
+use crate::model::{ModelSource, weights};
 use crate::results::Record;
 use crate::results::ours::{Mode, Rule, Scores, TaskRecord};
 use crate::stats::Estimate;
@@ -125,7 +125,7 @@ pub fn write_plan(
     jobs: &[Job],
     settings: &Settings,
 ) -> anyhow::Result<()> {
-    writeln!(out, "{}: {} parameters", model.name, model.config.num_parameters())?;
+    writeln!(out, "{}: {} parameters", model.name, weights::num_parameters(&*model.architecture))?;
     let mut table = new_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"]);
     let mut total = (0, 0);
     for job in jobs {

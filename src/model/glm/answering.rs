@@ -279,13 +279,19 @@ impl GlmModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Build, ModelSource};
+    use crate::model::{Build, Head, ModelSource};
     use crate::request::{Part, Prompt};
 
     fn model() -> Box<dyn LanguageModel> {
         let source = ModelSource::open("glm-tiny", None).expect("it is bundled");
-        let build =
-            Build { seed: 1, head_outputs: None, dropout: 0.0, dtype: DType::F32, device: Device::Cpu };
+        let build = Build {
+            seed: 1,
+            head: Head::Vocabulary,
+            is_trained: false,
+            dropout: 0.0,
+            dtype: DType::F32,
+            device: Device::Cpu,
+        };
         source.build(&build).expect("it can be built")
     }
 

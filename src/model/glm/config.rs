@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::model::Family;
+use crate::model::config::{ConfigError, check_heads, check_numbers, check_sizes};
+
 /// Sizes and switches of a GLM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -50,40 +53,6 @@ fn default_initializer_range() -> f64 {
 
 fn default_dropout() -> f64 {
     0.1
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A field is absent or of the wrong type.
-    #[error("config.json is not a GLM's")]
-    Json(#[from] serde_json::Error),
-    /// A size no GLM can have.
-    #[error("config.json: {0}")]
-    Invalid(String),
-    /// A variant of GLM that is not built here.
-    #[error("config.json: `{0}` is set, which is not supported; no published GLM checkpoint uses it")]
-    Unsupported(&'static str),
-    /// The weights do not look like a GLM's.
-    #[error("the weights are no GLM's: {0}")]
-    NotGlm(String),
-    /// Weights do not tell the number of heads.
-    #[error(
-        "the weights don't tell the number of attention heads, and a width of {hidden_size} is no multiple of 64, \
-         the head size of the published models; pass `--num-attention-heads N` or a config.json"
-    )]
-    UnknownHeads {
-        /// The width.
-        hidden_size: usize,
-    },
-    /// The configuration says one thing, the weights or the command line another.
-    #[error("config.json contradicts {against}: {}; use the config.json published with the weights", .differences.join(", "))]
-    Contradiction {
-        /// What it was held against.
-        against: &'static str,
-        /// `num_layers is 4 there, 3 here`.
-        differences: Vec<String>,
-    },
 }
 
 /// Published sizes: name, layers, vocabulary, width, heads, positions. The vocabularies are BERT's and GPT-2's
@@ -135,12 +104,18 @@ impl Config {
     /// When a size is absent, makes no sense, or belongs to a variant that is not supported.
     pub fn from_json(json: &serde_json::Map<String, serde_json::Value>) -> Result<Self, ConfigError> {
         if json.get("relative_encoding").and_then(serde_json::Value::as_bool) == Some(true) {
-            return Err(ConfigError::Unsupported("relative_encoding"));
+            let supported = "no published GLM checkpoint sets it";
+            return Err(ConfigError::Unsupported {
+                key: "relative_encoding",
+                found: "true".into(),
+                supported,
+            });
         }
         let mut json = json.clone();
         // The published class has block positions unless told otherwise.
         json.entry("block_position_encoding").or_insert(true.into());
-        let config: Self = serde_json::from_value(json.into())?;
+        let config: Self = serde_json::from_value(json.into())
+            .map_err(|source| ConfigError::Json { family: Family::Glm, source })?;
         config.check()?;
         Ok(config)
     }
@@ -218,39 +193,24 @@ impl Config {
         pairs.map(|((name, a), (_, b))| format!("{name} is {a} there, {b} here")).collect()
     }
 
-    /// Can a model have these sizes? The limits are far beyond any published model: they keep a damaged file
-    /// from asking for absurd memory.
+    /// Can a model have these sizes?
     pub fn check(&self) -> Result<(), ConfigError> {
-        let sizes = [
+        check_sizes(&[
             ("num_layers", self.num_layers, 1 << 10),
             ("vocab_size", self.vocab_size, 1 << 24),
             ("hidden_size", self.hidden_size, 1 << 16),
             ("num_attention_heads", self.num_attention_heads, 1 << 16),
             ("max_sequence_length", self.max_sequence_length, 1 << 20),
-        ];
-        if let Some((name, found, limit)) =
-            sizes.into_iter().find(|&(_, size, limit)| size == 0 || size > limit)
-        {
-            return Err(ConfigError::Invalid(format!("{name} is {found}; it must be from 1 to {limit}")));
-        }
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        if width % heads != 0 {
-            let problem = format!("hidden_size {width} cannot be divided among num_attention_heads {heads}");
-            return Err(ConfigError::Invalid(problem));
-        }
-        let positive = |x: f64| x.is_finite() && x > 0.0;
-        let probability = |x: f64| (0.0..1.0).contains(&x);
-        let numbers = [
-            ("layernorm_epsilon", self.layernorm_epsilon, positive(self.layernorm_epsilon)),
-            ("initializer_range", self.initializer_range, positive(self.initializer_range)),
-            ("embedding_dropout_prob", self.embedding_dropout_prob, probability(self.embedding_dropout_prob)),
-            ("attention_dropout_prob", self.attention_dropout_prob, probability(self.attention_dropout_prob)),
-            ("output_dropout_prob", self.output_dropout_prob, probability(self.output_dropout_prob)),
-        ];
-        match numbers.into_iter().find(|(.., fine)| !fine) {
-            Some((name, found, _)) => Err(ConfigError::Invalid(format!("{name} cannot be {found}"))),
-            None => Ok(()),
-        }
+        ])?;
+        check_heads(("hidden_size", self.hidden_size), ("num_attention_heads", self.num_attention_heads))?;
+        check_numbers(
+            &[("layernorm_epsilon", self.layernorm_epsilon), ("initializer_range", self.initializer_range)],
+            &[
+                ("embedding_dropout_prob", self.embedding_dropout_prob),
+                ("attention_dropout_prob", self.attention_dropout_prob),
+                ("output_dropout_prob", self.output_dropout_prob),
+            ],
+        )
     }
 
     /// Rows of each position table: one more than the longest sequence with block positions.
@@ -411,6 +371,6 @@ mod tests {
         assert_eq!(Some(Config::from_json(&json(published)).unwrap()), Config::named("glm-large"));
         assert!(Config::from_json(&json(r#"{"model_type": "bert", "hidden_size": 768}"#)).is_err());
         let relative = r#"{"relative_encoding": true}"#;
-        assert!(matches!(Config::from_json(&json(relative)), Err(ConfigError::Unsupported(_))));
+        assert!(matches!(Config::from_json(&json(relative)), Err(ConfigError::Unsupported { .. })));
     }
 }

@@ -3,11 +3,9 @@
 //! Part A is `[CLS]`, the prompt with one mask token for the blank, and the end token. A piece of part B is
 //! start-of-piece and an answer. Source: THUDM/GLM@4f61ed7 `tasks/data_utils.py`, `build_input_from_ids`.
 
-pub mod truncation;
-
-use self::truncation::{TokenPart, truncate};
-use crate::request::{Ask, Part, Prompt, Request};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::model::prompt::{self, EncodingError, Sides, encode, one_token};
+use crate::request::{Ask, Request};
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// One sequence as the network reads it: part A (the context), then one or more pieces of part B.
 ///
@@ -47,37 +45,6 @@ pub enum Targets {
     Pooled,
 }
 
-/// Why a request has no encoding.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the message says what each field is")]
-pub enum EncodingError {
-    /// A text can't be tokenized.
-    #[error("{id}: a text can't be tokenized")]
-    Tokenizer { id: String, source: TokenizerError },
-    /// The prompt has no blank, or several.
-    #[error("{id}: the prompt has {found} blanks; this question needs exactly one")]
-    Blanks { id: String, found: usize },
-    /// The prompt is too long, even without everything that may be cut.
-    #[error(
-        "{id}: the prompt is {missing} tokens too long for {max_tokens} with all shortenable parts cut away; \
-         raise the maximum length or mark more parts as shortenable"
-    )]
-    TooLong { id: String, missing: usize, max_tokens: usize },
-    /// A word of a one-token question is several tokens, or none.
-    #[error(
-        "{id}: the word {word:?} is {num_tokens} tokens with this tokenizer, but must be one; \
-         ask with --multi-token instead"
-    )]
-    NotOneToken { id: String, word: String, num_tokens: usize },
-    /// A candidate has nothing to score.
-    #[error("{id}: the candidate {candidate:?} has no tokens")]
-    EmptyCandidate { id: String, candidate: String },
-    /// There is nothing to choose from, or several inputs where one was asked for.
-    #[error("{id}: the question has {found} inputs, where {expected} was expected")]
-    Inputs { id: String, found: usize, expected: &'static str },
-}
-
 /// Part A of a sequence, and where its mask token is.
 struct Context {
     ids: Vec<u32>,
@@ -98,7 +65,7 @@ impl Encoding {
                 let candidates = candidate_ids(tokenizer, request)?;
                 let encode = |ids: &Vec<u32>| {
                     let context = context(tokenizer, request, sides.clone(), ids.len())?;
-                    Ok(with_pieces(tokenizer, context, std::slice::from_ref(ids)))
+                    Ok(with_pieces(special(tokenizer, request)?, context, std::slice::from_ref(ids)))
                 };
                 candidates.iter().map(encode).collect()
             }
@@ -121,14 +88,14 @@ impl Encoding {
                 let words = words.iter().map(word).collect::<Result<_, _>>()?;
                 let context = context(tokenizer, request, token_sides(tokenizer, request)?, 1)?;
                 // The piece is start-of-piece alone; the word itself is only read off the output.
-                let encoding = with_pieces(tokenizer, context, &[vec![0]]);
+                let encoding = with_pieces(special(tokenizer, request)?, context, &[vec![0]]);
                 Ok(Self { targets: Targets::Words(words), ..encoding })
             }
             Ask::Choice { .. } => {
                 let candidates = candidate_ids(tokenizer, request)?;
                 let longest = candidates.iter().map(Vec::len).max().unwrap_or(0);
                 let context = context(tokenizer, request, token_sides(tokenizer, request)?, longest)?;
-                Ok(with_pieces(tokenizer, context, &candidates))
+                Ok(with_pieces(special(tokenizer, request)?, context, &candidates))
             }
             Ask::Classify { pairs, .. } => match pairs.as_slice() {
                 [(a, b)] => classify(tokenizer, request, a, b.as_deref()),
@@ -152,74 +119,22 @@ impl Encoding {
     }
 }
 
-fn encode(tokenizer: &Tokenizer, request: &Request, text: &str) -> Result<Vec<u32>, EncodingError> {
-    tokenizer.encode(text).map_err(|source| EncodingError::Tokenizer { id: request.id.clone(), source })
-}
-
-fn one_token(tokenizer: &Tokenizer, request: &Request, word: &str) -> Result<u32, EncodingError> {
-    match encode(tokenizer, request, word)?.as_slice() {
-        [id] => Ok(*id),
-        ids => Err(EncodingError::NotOneToken {
-            id: request.id.clone(),
-            word: word.to_owned(),
-            num_tokens: ids.len(),
-        }),
-    }
-}
-
 /// The scored tokens of each candidate.
 fn candidate_ids(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Vec<u32>>, EncodingError> {
     let Ask::Choice { candidates, end_of_piece, .. } = &request.ask else {
         unreachable!("only choices have candidates")
     };
-    if candidates.is_empty() {
-        return Err(EncodingError::Inputs {
-            id: request.id.clone(),
-            found: 0,
-            expected: "at least one candidate",
-        });
+    let mut ids = prompt::candidate_ids(tokenizer, request, candidates)?;
+    if *end_of_piece {
+        let eop = special(tokenizer, request)?.eop;
+        ids.iter_mut().for_each(|ids| ids.push(eop));
     }
-    let ids_of = |candidate: &String| {
-        let mut ids = encode(tokenizer, request, candidate)?;
-        if ids.is_empty() {
-            let (id, candidate) = (request.id.clone(), candidate.clone());
-            return Err(EncodingError::EmptyCandidate { id, candidate });
-        }
-        if *end_of_piece {
-            ids.push(tokenizer.special().eop);
-        }
-        Ok(ids)
-    };
-    candidates.iter().map(ids_of).collect()
+    Ok(ids)
 }
 
-/// The prompt's sides in tokens, and the place of the blank: the index of its part, side B counted after side A.
-#[derive(Clone)]
-struct Sides {
-    a: Vec<TokenPart>,
-    b: Vec<TokenPart>,
-    blank: usize,
-}
-
+/// The prompt's sides, with one mask token for the blank.
 fn token_sides(tokenizer: &Tokenizer, request: &Request) -> Result<Sides, EncodingError> {
-    let part = |part: &Part| match part {
-        Part::Text { text, shortenable } => {
-            Ok(TokenPart { ids: encode(tokenizer, request, text)?, shortenable: *shortenable })
-        }
-        Part::Blank => Ok(TokenPart { ids: vec![tokenizer.special().mask], shortenable: false }),
-    };
-    let Prompt { side_a, side_b } = &request.prompt;
-    // By its part, not by the mask's id: a text may contain a mask token of its own.
-    let mut blanks = side_a.iter().chain(side_b).enumerate().filter(|(_, part)| **part == Part::Blank);
-    let blank = match (blanks.next(), blanks.count()) {
-        (Some((index, _)), 0) => index,
-        (first, others) => {
-            let found = usize::from(first.is_some()) + others;
-            return Err(EncodingError::Blanks { id: request.id.clone(), found });
-        }
-    };
-    let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<_, _>>();
-    Ok(Sides { a: side(side_a)?, b: side(side_b)?, blank })
+    Sides::new(tokenizer, request, &[special(tokenizer, request)?.mask])
 }
 
 /// Part A, cut so that a piece of `num_piece_tokens` fits behind it.
@@ -229,36 +144,30 @@ fn context(
     mut sides: Sides,
     num_piece_tokens: usize,
 ) -> Result<Context, EncodingError> {
-    let num_tokens = sides.a.iter().chain(&sides.b).map(|part| part.ids.len()).sum::<usize>();
-    let excess = (num_tokens + 2 + num_piece_tokens).saturating_sub(request.max_tokens); // [CLS], end token
-    truncate(&mut sides.a, &mut sides.b, excess).map_err(|missing| EncodingError::TooLong {
-        id: request.id.clone(),
-        missing,
-        max_tokens: request.max_tokens,
-    })?;
-    let special = tokenizer.special();
+    // Besides the prompt: [CLS], the end token and the piece.
+    let truncated_tokens = sides.fit(request, num_piece_tokens + 2)?;
+    let special = special(tokenizer, request)?;
     let mut ids = vec![special.cls];
-    let mut mask_position = 0;
-    for (index, part) in sides.a.iter().chain(&sides.b).enumerate() {
-        if index == sides.blank {
-            mask_position = ids.len() as u32;
-        }
-        ids.extend(&part.ids);
-    }
+    let mask_position = (ids.len() + sides.blank_start()) as u32;
+    ids.extend(sides.ids());
     ids.push(special.eos);
-    Ok(Context { ids, mask_position, truncated_tokens: excess })
+    Ok(Context { ids, mask_position, truncated_tokens })
+}
+
+fn special<'a>(tokenizer: &'a Tokenizer, request: &Request) -> Result<&'a SpecialTokens, EncodingError> {
+    tokenizer.special().map_err(|source| EncodingError::Tokenizer { id: request.id.clone(), source })
 }
 
 /// The context, and behind it for each answer start-of-piece and all but the answer's last token: that one
 /// is only predicted.
-fn with_pieces(tokenizer: &Tokenizer, context: Context, answers: &[Vec<u32>]) -> Encoding {
+fn with_pieces(special: &SpecialTokens, context: Context, answers: &[Vec<u32>]) -> Encoding {
     let prefix_length = context.ids.len();
     let mut input_ids = context.ids;
     let mut positions: Vec<u32> = (0..prefix_length as u32).collect();
     let mut block_positions = vec![0; prefix_length];
     let mut target_ids = vec![0; prefix_length];
     for answer in answers {
-        input_ids.push(tokenizer.special().sop);
+        input_ids.push(special.sop);
         input_ids.extend(&answer[..answer.len() - 1]);
         positions.resize(input_ids.len(), context.mask_position);
         block_positions.extend(1..=answer.len() as u32);
@@ -283,7 +192,7 @@ fn classify(
     a: &str,
     b: Option<&str>,
 ) -> Result<Encoding, EncodingError> {
-    let special = tokenizer.special();
+    let special = special(tokenizer, request)?;
     let mut input_ids = vec![special.cls];
     input_ids.extend(encode(tokenizer, request, a)?);
     if let Some(b) = b {
@@ -314,6 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::request::{Part, Prompt};
 
     fn text(text: &str, shortenable: bool) -> Part {
         Part::Text { text: text.to_owned(), shortenable }
@@ -332,7 +242,7 @@ mod tests {
     #[test]
     fn pieces_follow_the_context_at_the_position_of_the_blank() {
         let tokenizer = Tokenizer::builtin();
-        let special = tokenizer.special().clone();
+        let special = tokenizer.special().expect("GLM's own").clone();
         let parts = vec![text("it is", false), Part::Blank, text(".", false)];
         let request = request(parts, choice(&[" a", " a b"]), 64);
         let encoding = Encoding::shared_context(&tokenizer, &request).expect("it fits");

@@ -1,6 +1,7 @@
 //! GLM (Du et al., ACL 2022): one transformer, pre-trained by autoregressive blank infilling.
 
 mod answering;
+mod architecture;
 mod batch;
 mod cache;
 pub mod config;
@@ -10,6 +11,7 @@ mod head;
 mod network;
 
 pub use answering::GlmModel;
+pub use architecture::published;
 pub use batch::Batch;
 pub use cache::Cache;
 pub use config::Config;

@@ -1,0 +1,140 @@
+//! From the texts of a request to tokens: what all families do alike.
+
+pub mod truncation;
+
+use self::truncation::{TokenPart, truncate};
+use crate::request::{Part, Prompt, Request};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// Why a request has no encoding.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
+pub enum EncodingError {
+    /// A text can't be tokenized.
+    #[error("{id}: a text can't be tokenized")]
+    Tokenizer { id: String, source: TokenizerError },
+    /// The prompt has no blank, or several.
+    #[error("{id}: the prompt has {found} blanks; this question needs exactly one")]
+    Blanks { id: String, found: usize },
+    /// The prompt is too long, even without everything that may be cut.
+    #[error(
+        "{id}: the prompt is {missing} tokens too long for {max_tokens} with all shortenable parts cut away; \
+         raise the maximum length or mark more parts as shortenable"
+    )]
+    TooLong { id: String, missing: usize, max_tokens: usize },
+    /// A word of a one-token question is several tokens, or none.
+    #[error(
+        "{id}: the word {word:?} is {num_tokens} tokens with this tokenizer, but must be one; \
+         ask with --multi-token instead"
+    )]
+    NotOneToken { id: String, word: String, num_tokens: usize },
+    /// A candidate has nothing to score.
+    #[error("{id}: the candidate {candidate:?} has no tokens")]
+    EmptyCandidate { id: String, candidate: String },
+    /// There is nothing to choose from, or several inputs where one was asked for.
+    #[error("{id}: the question has {found} inputs, where {expected} was expected")]
+    Inputs { id: String, found: usize, expected: &'static str },
+}
+
+/// The ids of a text of the request.
+pub fn encode(tokenizer: &Tokenizer, request: &Request, text: &str) -> Result<Vec<u32>, EncodingError> {
+    tokenizer.encode(text).map_err(|source| EncodingError::Tokenizer { id: request.id.clone(), source })
+}
+
+/// The id of a word that is one token.
+pub fn one_token(tokenizer: &Tokenizer, request: &Request, word: &str) -> Result<u32, EncodingError> {
+    match encode(tokenizer, request, word)?.as_slice() {
+        [id] => Ok(*id),
+        ids => Err(EncodingError::NotOneToken {
+            id: request.id.clone(),
+            word: word.to_owned(),
+            num_tokens: ids.len(),
+        }),
+    }
+}
+
+/// The ids of each candidate: at least one candidate, of at least one token each.
+pub fn candidate_ids(
+    tokenizer: &Tokenizer,
+    request: &Request,
+    candidates: &[String],
+) -> Result<Vec<Vec<u32>>, EncodingError> {
+    let id = || request.id.clone();
+    if candidates.is_empty() {
+        return Err(EncodingError::Inputs { id: id(), found: 0, expected: "at least one candidate" });
+    }
+    let ids_of = |candidate: &String| {
+        let ids = encode(tokenizer, request, candidate)?;
+        match ids.is_empty() {
+            true => Err(EncodingError::EmptyCandidate { id: id(), candidate: candidate.clone() }),
+            false => Ok(ids),
+        }
+    };
+    candidates.iter().map(ids_of).collect()
+}
+
+/// A prompt's sides in tokens.
+#[derive(Clone)]
+pub struct Sides {
+    a: Vec<TokenPart>,
+    b: Vec<TokenPart>,
+    /// Index of the blank's part, side B counted after side A.
+    blank: usize,
+}
+
+impl Sides {
+    /// Tokenizes a prompt part by part; `blank` stands for its blank.
+    ///
+    /// # Errors
+    /// When the prompt has not exactly one blank.
+    pub fn new(tokenizer: &Tokenizer, request: &Request, blank: &[u32]) -> Result<Self, EncodingError> {
+        let part = |part: &Part| match part {
+            Part::Text { text, shortenable } => {
+                Ok(TokenPart { ids: encode(tokenizer, request, text)?, shortenable: *shortenable })
+            }
+            Part::Blank => Ok(TokenPart { ids: blank.to_vec(), shortenable: false }),
+        };
+        let Prompt { side_a, side_b } = &request.prompt;
+        // By its part, not by the mask's id: a text may contain a mask token of its own.
+        let mut blanks = side_a.iter().chain(side_b).enumerate().filter(|(_, part)| **part == Part::Blank);
+        let blank = match (blanks.next(), blanks.count()) {
+            (Some((index, _)), 0) => index,
+            (first, others) => {
+                let found = usize::from(first.is_some()) + others;
+                return Err(EncodingError::Blanks { id: request.id.clone(), found });
+            }
+        };
+        let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<_, _>>();
+        Ok(Self { a: side(side_a)?, b: side(side_b)?, blank })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &TokenPart> {
+        self.a.iter().chain(&self.b)
+    }
+
+    /// Cuts shortenable parts until `besides` more tokens fit, and says how many tokens that took.
+    ///
+    /// # Errors
+    /// When it does not fit even without all that may be cut.
+    pub fn fit(&mut self, request: &Request, besides: usize) -> Result<usize, EncodingError> {
+        let num_tokens = self.parts().map(|part| part.ids.len()).sum::<usize>();
+        let excess = (num_tokens + besides).saturating_sub(request.max_tokens);
+        truncate(&mut self.a, &mut self.b, excess).map_err(|missing| EncodingError::TooLong {
+            id: request.id.clone(),
+            missing,
+            max_tokens: request.max_tokens,
+        })?;
+        Ok(excess)
+    }
+
+    /// Tokens before the blank.
+    pub fn blank_start(&self) -> usize {
+        self.parts().take(self.blank).map(|part| part.ids.len()).sum()
+    }
+
+    /// All tokens, side A before side B.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.parts().flat_map(|part| part.ids.iter().copied())
+    }
+}
