@@ -11,7 +11,9 @@ use std::time::Duration;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
-use glm_eval::nn::{self, AdamStep, Dropout, Gradients, Layout, Precision, Sequence, Tape};
+use glm_eval::nn::{
+    self, AdamStep, Buckets, Dropout, Gradients, Layout, Precision, RelativeBias, Scores, Sequence, Tape,
+};
 
 /// Name, width, heads, vocabulary.
 const SHAPES: [(&str, usize, usize, usize); 2] = [("tiny", 256, 4, 8192), ("base", 768, 12, 30592)];
@@ -59,15 +61,21 @@ fn ops(group: &mut BenchmarkGroup<WallTime>, h: usize, n: usize, v: usize) -> Re
     let (weight, bias) = (noise(4 * h, h)?, vector(4 * h)?);
     for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
         if precision.is_supported() {
-            both(group, &format!("linear h to 4h, {name}"), || nn::linear(&xs, &weight, &bias, precision));
+            both(group, &format!("linear h to 4h, {name}"), || {
+                nn::linear(&xs, &weight, Some(&bias), precision)
+            });
         }
     }
     let precision = Precision::F32;
     let (weight, bias) = (noise(h, 4 * h)?, vector(h)?);
-    both(group, "linear 4h to h", || nn::linear(&wide, &weight, &bias, precision));
+    both(group, "linear 4h to h", || nn::linear(&wide, &weight, Some(&bias), precision));
     both(group, "gelu", || nn::gelu(&wide));
+    both(group, "gelu_erf", || nn::gelu_erf(&wide));
+    both(group, "relu", || nn::relu(&wide));
+    both(group, "gated_gelu", || nn::gated_gelu(&wide, &wide));
     let (weight, bias) = (vector(h)?, vector(h)?);
     both(group, "layer_norm", || nn::layer_norm(&xs, &weight, &bias, 1e-5));
+    both(group, "rms_norm", || nn::rms_norm(&xs, &weight, 1e-6));
     let dropout = Dropout::new(1);
     both(group, "dropout", || dropout.apply(&xs, 0.1));
 
@@ -75,6 +83,16 @@ fn ops(group: &mut BenchmarkGroup<WallTime>, h: usize, n: usize, v: usize) -> Re
     for (name, layout) in layouts() {
         both(group, &format!("attention, {name}"), || nn::attention(&qkv, n, &layout, None));
     }
+    let (keys, layout) = (noise(4 * TOKENS, h)?, Layout::new(vec![Sequence::cross(32, 128); TOKENS / 32]));
+    let scores = Scores::new(n);
+    both(group, "attention, 32 over 128", || nn::attention_over(&xs, &keys, &keys, &scores, &layout));
+    let buckets = Buckets { num: 32, max_distance: 128, bidirectional: true };
+    let bias = RelativeBias { table: noise(32, n)?, buckets };
+    let scores = Scores { bias: Some(bias), ..scores };
+    let layout = Layout::new(vec![Sequence::prefix_lm(128, 128); TOKENS / 128]);
+    both(group, "attention, 128 with a relative bias", || {
+        nn::attention_over(&xs, &xs, &xs, &scores, &layout)
+    });
 
     let table = noise(v, h)?;
     let ids: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % v) as u32).collect();

@@ -71,7 +71,7 @@ impl DropMask {
     }
 
     /// Drops values of a tensor of any shape.
-    pub(super) fn apply(&self, xs: &Tensor) -> Result<Tensor> {
+    pub fn apply(&self, xs: &Tensor) -> Result<Tensor> {
         if !super::is_fused(xs) {
             let mask = Tensor::from_vec(self.multipliers(xs.elem_count()), xs.shape(), xs.device())?;
             return xs * mask.to_dtype(xs.dtype())?;

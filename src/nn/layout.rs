@@ -24,6 +24,13 @@ pub enum Visibility {
         /// Keys in each row.
         keys: usize,
     },
+    /// The keys are those of another sequence (an encoder's output), and every query sees all of them.
+    Cross {
+        /// Tokens of this sequence.
+        queries: usize,
+        /// Tokens of the other.
+        keys: usize,
+    },
 }
 
 /// One sequence of a packed batch.
@@ -46,6 +53,11 @@ impl Sequence {
         Self { cached: 0, visibility: Visibility::Pieces { prefix, is_causal: true, pieces: continuations } }
     }
 
+    /// `queries` tokens over the `keys` of another sequence.
+    pub fn cross(queries: usize, keys: usize) -> Self {
+        Self { cached: 0, visibility: Visibility::Cross { queries, keys } }
+    }
+
     /// `len` tokens of which the first `prefix` are fully visible and the rest is read left to right.
     pub fn prefix_lm(len: usize, prefix: usize) -> Self {
         let prefix = prefix.min(len);
@@ -58,6 +70,7 @@ impl Sequence {
         match &self.visibility {
             Visibility::Pieces { prefix, pieces, .. } => prefix + pieces.iter().sum::<usize>(),
             Visibility::Matrix { visible, keys } => visible.len() / keys.max(&1),
+            Visibility::Cross { queries, .. } => *queries,
         }
     }
 
@@ -66,27 +79,52 @@ impl Sequence {
         self.len() == 0
     }
 
-    /// Cached keys and the sequence's own.
+    /// Cached keys and the sequence's own; those of the other sequence under [`Visibility::Cross`].
     pub fn num_keys(&self) -> usize {
-        self.cached + self.len()
+        match self.visibility {
+            Visibility::Cross { keys, .. } => self.cached + keys,
+            _ => self.cached + self.len(),
+        }
+    }
+
+    /// Pairs of a query and a key that it sees.
+    pub fn visible_pairs(&self) -> u64 {
+        let pairs = match &self.visibility {
+            Visibility::Pieces { prefix, is_causal, pieces } => {
+                let left_to_right = |len: &usize, before: usize| len * before + len * (len + 1) / 2;
+                let context = self.cached + prefix;
+                let of_prefix = match is_causal {
+                    true => left_to_right(prefix, self.cached),
+                    false => prefix * context,
+                };
+                of_prefix + pieces.iter().map(|len| left_to_right(len, context)).sum::<usize>()
+            }
+            Visibility::Cross { queries, keys } => queries * keys,
+            Visibility::Matrix { visible, .. } => visible.iter().filter(|&&seen| seen).count(),
+        };
+        pairs as u64
     }
 
     /// The queries in blocks that share their keys.
     pub(super) fn blocks(&self) -> Vec<Block> {
+        // Tokens that all see the same keys.
+        let together = |rows: Range<usize>, shared: usize| {
+            split(rows, |rows| Block { first: self.cached + rows.start, rows, shared, own: None })
+        };
         let Visibility::Pieces { prefix, is_causal, pieces } = &self.visibility else {
-            return split(0..self.len(), |rows| Block { rows, shared: self.num_keys(), own: None });
+            return together(0..self.len(), self.num_keys());
         };
         // Tokens `from..to`, each of which sees the first `shared` keys and, from `from` on, those up to itself.
         let left_to_right = |from: usize, to: usize, shared: usize| {
             split(from..to, |rows| {
                 let own = self.cached + from..self.cached + rows.end;
-                Block { rows, shared, own: Some(own) }
+                Block { first: shared + rows.start - from, rows, shared, own: Some(own) }
             })
         };
         let context = self.cached + prefix;
         let mut blocks = match is_causal {
             true => left_to_right(0, *prefix, self.cached),
-            false => split(0..*prefix, |rows| Block { rows, shared: context, own: None }),
+            false => together(0..*prefix, context),
         };
         let mut start = *prefix;
         for &len in pieces {
@@ -112,6 +150,8 @@ fn split(rows: Range<usize>, block: impl Fn(Range<usize>) -> Block) -> Vec<Block
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub rows: Range<usize>,
+    /// The first query's position: every piece goes on where the context ends, so a column is its key's position.
+    first: usize,
     pub shared: usize,
     pub own: Option<Range<usize>>,
 }
@@ -127,6 +167,19 @@ impl Block {
         match &self.own {
             None => self.shared,
             Some(_) => self.columns() - (self.rows.len() - 1 - row),
+        }
+    }
+
+    /// The position of the block's `row`-th query.
+    pub fn position(&self, row: usize) -> usize {
+        self.first + row
+    }
+
+    /// Which of the sequence's keys a column is.
+    pub fn key(&self, column: usize) -> usize {
+        match &self.own {
+            Some(own) if column >= self.shared => own.start + column - self.shared,
+            _ => column,
         }
     }
 }
@@ -197,6 +250,23 @@ mod tests {
         assert_eq!((last.rows.clone(), last.own.clone()), (138..200, Some(10..200))); // 10 + 2 * 64 = 138
         let rows: usize = blocks.iter().map(|b| b.rows.len()).sum();
         assert_eq!(rows, 200);
+    }
+
+    #[test]
+    fn every_piece_goes_on_where_the_context_ends() {
+        let blocks = Sequence { cached: 4, ..Sequence::pieces(3, vec![2, 70]) }.blocks();
+        let positions: Vec<usize> = blocks.iter().map(|block| block.position(0)).collect();
+        assert_eq!(positions, [4, 7, 7, 7 + 64]);
+        // The second piece's first key is the tenth of the sequence (4 cached, 3, 2), at position 7.
+        assert_eq!((blocks[2].key(6), blocks[2].key(7)), (6, 9));
+    }
+
+    #[test]
+    fn all_keys_of_another_sequence_are_seen() {
+        let sequence = Sequence::cross(70, 5);
+        let blocks = sequence.blocks();
+        assert_eq!((sequence.len(), sequence.num_keys(), blocks.len()), (70, 5, 2));
+        assert!(blocks.iter().all(|block| (block.columns(), block.visible_columns(0)) == (5, 5)));
     }
 
     #[test]

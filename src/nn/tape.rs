@@ -184,7 +184,7 @@ mod tests {
     fn ops_of_candle_may_stand_before_between_and_after_fused_ones() -> Result<()> {
         let (xs, w, b) = (Var::from_tensor(&noise((3, 4), 1)?)?, noise((4, 4), 2)?, noise(4, 3)?);
         let fused = gradient(&xs, |xs| {
-            let ys = nn::linear(&(xs * 2.0)?, &w, &b, Precision::F32)?;
+            let ys = nn::linear(&(xs * 2.0)?, &w, Some(&b), Precision::F32)?;
             (nn::gelu(&(ys + xs)?)? * 3.0)?.sum_all()
         })?;
         let ys = ((&*xs * 2.0)?.matmul(&w.t()?)?.broadcast_add(&b)? + &*xs)?;

@@ -1,7 +1,7 @@
 //! How much arithmetic a forward pass is.
 
 use super::Config;
-use crate::nn::{Sequence, Visibility};
+use crate::nn::Sequence;
 
 impl Config {
     /// Floating-point operations of the matrix products of a forward pass, a multiplication and an addition
@@ -17,26 +17,9 @@ impl Config {
     pub fn forward_flops(&self, sequences: &[Sequence], logit_rows: usize) -> u64 {
         let (h, v, layers) = (self.hidden_size as u64, self.vocab_size as u64, self.num_layers as u64);
         let tokens: usize = sequences.iter().map(Sequence::len).sum();
-        let pairs: u64 = sequences.iter().map(visible_pairs).sum();
+        let pairs: u64 = sequences.iter().map(Sequence::visible_pairs).sum();
         2 * (tokens as u64 * 12 * h * h * layers + 2 * pairs * h * layers + logit_rows as u64 * h * v)
     }
-}
-
-/// Pairs of a query and a key that it sees.
-fn visible_pairs(sequence: &Sequence) -> u64 {
-    let pairs = match &sequence.visibility {
-        Visibility::Pieces { prefix, is_causal, pieces } => {
-            let left_to_right = |len: &usize, before: usize| len * before + len * (len + 1) / 2;
-            let context = sequence.cached + prefix;
-            let of_prefix = match is_causal {
-                true => left_to_right(prefix, sequence.cached),
-                false => prefix * context,
-            };
-            of_prefix + pieces.iter().map(|len| left_to_right(len, context)).sum::<usize>()
-        }
-        Visibility::Matrix { visible, .. } => visible.iter().filter(|&&seen| seen).count(),
-    };
-    pairs as u64
 }
 
 #[cfg(test)]

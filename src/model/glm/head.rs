@@ -47,8 +47,8 @@ impl Head {
     pub fn forward(&self, pooled: &Tensor, dropout: &Dropout) -> Result<Tensor> {
         let (weight, bias) = &self.pooler;
         let dropped = dropout.apply(pooled, self.dropout_prob)?;
-        let pooled = nn::linear(&dropped, weight, bias, Precision::F32)?.tanh()?;
+        let pooled = nn::linear(&dropped, weight, Some(bias), Precision::F32)?.tanh()?;
         let (weight, bias) = &self.classifier;
-        nn::linear(&dropout.apply(&pooled, self.dropout_prob)?, weight, bias, Precision::F32)
+        nn::linear(&dropout.apply(&pooled, self.dropout_prob)?, weight, Some(bias), Precision::F32)
     }
 }

@@ -180,7 +180,8 @@ impl Layer {
         let h = qkv.dim(1)? / 3;
         let part = |i: usize| qkv.narrow(1, i * h, h)?.contiguous();
         let (keys, values) = cache.append(layer, &part(1)?, &part(2)?, &batch.layout)?; // [keys, h] each
-        nn::attention_over(&part(0)?, &keys, &values, self.num_heads, &batch.layout)
+        let scores = nn::Scores::new(self.num_heads);
+        nn::attention_over(&part(0)?, &keys, &values, &scores, &batch.layout)
     }
 
     /// `[t, h]` to `[t, 4h]`: the MLP up to its last projection.
@@ -220,12 +221,12 @@ impl Linear {
     }
 
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::linear(xs, &self.weight, &self.bias, self.precision)
+        nn::linear(xs, &self.weight, Some(&self.bias), self.precision)
     }
 
     /// The end of a residual branch.
     fn forward_residual(&self, residual: &Tensor, xs: &Tensor, drop: Option<DropMask>) -> Result<Tensor> {
-        nn::linear_residual(residual, xs, &self.weight, &self.bias, drop, self.precision)
+        nn::linear_residual(residual, xs, &self.weight, Some(&self.bias), drop, self.precision)
     }
 }
 

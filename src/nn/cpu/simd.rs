@@ -180,6 +180,7 @@ kernel! {
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
+const INVERSE_SQRT_2_PI: f32 = 0.398_942_3;
 
 kernel! {
     /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, written with the logistic function.
@@ -198,6 +199,126 @@ kernel! {
             let u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
             let s = 1.0 / (1.0 + exp(-2.0 * u));
             *dy *= s + x * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
+        }
+    }
+}
+
+/// The error function, to 3e-7. Source: Eigen, `generic_fast_erf_float`.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let x = x.clamp(-3.832_506_9, 3.832_506_9); // beyond, it is 1 to rounding
+    let z = x * x;
+    let p = 2.290_506_6e-4_f32;
+    let p = p * z + 3.408_291e-3;
+    let p = p * z + 5.095_569_5e-2;
+    let p = p * z + 1.852_083_2e-1;
+    let p = p * z + 1.128_379_1;
+    let q = -1.179_160_3e-7_f32;
+    let q = q * z + 2.354_796_6e-5;
+    let q = q * z + 1.017_962_5e-3;
+    let q = q * z + 1.407_047e-2;
+    let q = q * z + 1.109_850_5e-1;
+    let q = q * z + 4.974_692_5e-1;
+    let q = q * z + 1.0;
+    x * p / q
+}
+
+kernel! {
+    /// `0.5 x (1 + erf(x / √2))`.
+    fn gelu_erf(ys: &mut [f32], xs: &[f32]) {
+        for (y, &x) in ys.iter_mut().zip(xs) {
+            *y = 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+        }
+    }
+}
+
+kernel! {
+    /// `dy = dy * gelu_erf'(x)`.
+    fn gelu_erf_backward(dys: &mut [f32], xs: &[f32]) {
+        for (dy, &x) in dys.iter_mut().zip(xs) {
+            let density = INVERSE_SQRT_2_PI * exp(-0.5 * x * x);
+            *dy *= 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density;
+        }
+    }
+}
+
+kernel! {
+    /// `max(x, 0)`, and NaN where x is.
+    fn relu(ys: &mut [f32], xs: &[f32]) {
+        for (y, &x) in ys.iter_mut().zip(xs) {
+            *y = if x < 0.0 { 0.0 } else { x };
+        }
+    }
+}
+
+kernel! {
+    /// `dy = 0` where `x` is not positive.
+    fn relu_backward(dys: &mut [f32], xs: &[f32]) {
+        for (dy, &x) in dys.iter_mut().zip(xs) {
+            *dy = if x > 0.0 { *dy } else { 0.0 };
+        }
+    }
+}
+
+kernel! {
+    /// `gelu(gate) * x`, with the GELU of [`gelu`].
+    fn gated_gelu(ys: &mut [f32], gates: &[f32], xs: &[f32]) {
+        for ((y, &gate), &x) in ys.iter_mut().zip(gates).zip(xs) {
+            let u = SQRT_2_OVER_PI * (gate + CUBIC * gate * gate * gate);
+            *y = gate / (1.0 + exp(-2.0 * u)) * x;
+        }
+    }
+}
+
+kernel! {
+    /// Backward of [`gated_gelu`]: writes the gates' gradient, and turns `dy` into that of `x`.
+    fn gated_gelu_backward(dgates: &mut [f32], dys: &mut [f32], gates: &[f32], xs: &[f32]) {
+        for (((dgate, dy), &gate), &x) in dgates.iter_mut().zip(dys).zip(gates).zip(xs) {
+            let u = SQRT_2_OVER_PI * (gate + CUBIC * gate * gate * gate);
+            let s = 1.0 / (1.0 + exp(-2.0 * u));
+            let slope = s + gate * s * (1.0 - s) * 2.0 * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * gate * gate);
+            *dgate = *dy * x * slope;
+            *dy *= gate * s;
+        }
+    }
+}
+
+/// The inverse of a row's root mean square.
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+    1.0 / (lanes(x, 0.0, |a, x| a + x * x, add) / x.len() as f32 + epsilon).sqrt()
+}
+
+kernel! {
+    /// `y = x / √(mean of x² + ε) * weight`, for one row.
+    fn rms_norm(y: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+        let inverse = inverse_rms(x, epsilon);
+        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+            *y = x * inverse * w;
+        }
+    }
+}
+
+kernel! {
+    /// Backward of [`rms_norm`] for one row: writes `dx`, or adds to it, and adds to the gradient of the weight.
+    fn rms_norm_backward(
+        gradients: (&mut [f32], &mut [f32]),
+        given: (&[f32], &[f32], &[f32]),
+        scratch: &mut [f32],
+        epsilon: f32,
+        adds: bool,
+    ) {
+        let ((dx, dweight), (x, weight, dy), weighted) = (gradients, given, scratch);
+        let inverse = inverse_rms(x, epsilon);
+        for i in 0..x.len() {
+            weighted[i] = dy[i] * weight[i];
+            dweight[i] += dy[i] * x[i] * inverse;
+        }
+        let along = dot_lanes(weighted, x) * inverse * inverse / x.len() as f32;
+        let value = |i: usize| inverse * (weighted[i] - x[i] * along);
+        match adds {
+            true => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx += value(i)),
+            false => dx.iter_mut().enumerate().for_each(|(i, dx)| *dx = value(i)),
         }
     }
 }
@@ -325,6 +446,16 @@ mod tests {
     }
 
     #[test]
+    fn erf_is_that_of_tables() {
+        // Abramowitz & Stegun, table 7.1.
+        for (x, expected) in
+            [(0.0, 0.0), (0.5, 0.520_499_88), (1.0, 0.842_700_8), (2.0, 0.995_322_3), (9.0, 1.0)]
+        {
+            assert!((erf(x) - expected).abs() < 4e-7 && (erf(-x) + expected).abs() < 4e-7, "erf({x})");
+        }
+    }
+
+    #[test]
     fn softmax_of_a_row_sums_to_one_and_keeps_the_order() {
         let mut row: Vec<f32> = (0..37).map(|i| (i % 7) as f32).collect();
         softmax(&mut row);
@@ -378,6 +509,15 @@ mod tests {
                 });
                 change(&|v| gelu(v, &y));
                 change(&|v| gelu_backward(v, &y));
+                change(&|v| gelu_erf(v, &y));
+                change(&|v| gelu_erf_backward(v, &y));
+                change(&|v| relu(v, &y));
+                change(&|v| relu_backward(v, &y));
+                change(&|v| gated_gelu(v, &y, &w));
+                change(&|v| gated_gelu_backward(v, &mut y.clone(), &w, &b));
+                change(&|v| gated_gelu_backward(&mut y.clone(), v, &w, &b));
+                change(&|v| rms_norm(v, &y, &w, 1e-6));
+                change(&|v| rms_norm_backward((v, &mut w.clone()), (&y, &w, &b), &mut b.clone(), 1e-6, true));
                 change(&|v| layer_norm(v, &y, &w, &b, 1e-5));
                 change(&|v| dropout_in_place(v, 5, 2, 1 << 30, 1.3));
                 change(&|v| softmax_backward(v, &y, 0.2));
