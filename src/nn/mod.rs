@@ -15,6 +15,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod finite;
+mod gated_silu;
 mod gelu;
 #[cfg(test)]
 mod gradient_check;
@@ -26,6 +27,7 @@ mod precision;
 mod relative_bias;
 mod relu;
 mod rms_norm;
+mod rotary;
 mod tape;
 
 pub use attention::{Scores, attention, attention_over};
@@ -34,6 +36,7 @@ pub use cross_entropy::{TokenScore, linear_cross_entropy, mean_linear_cross_entr
 pub use dropout::{DropMask, Dropout};
 pub use embedding::{embedding, embedding_sum};
 pub use finite::check_finite;
+pub use gated_silu::gated_silu;
 pub use gelu::{gated_gelu, gelu, gelu_erf};
 pub use layer_norm::layer_norm;
 pub use layout::{Layout, Sequence, Visibility};
@@ -43,6 +46,7 @@ pub use precision::Precision;
 pub use relative_bias::{Buckets, RelativeBias};
 pub use relu::relu;
 pub use rms_norm::rms_norm;
+pub use rotary::Rotary;
 pub use tape::{Gradients, Tape};
 
 use candle_core::{DType, Tensor};

@@ -400,6 +400,26 @@ kernel! {
     }
 }
 
+kernel! {
+    /// `silu(gate) * x`, with `silu(g) = g / (1 + e^-g)`.
+    fn gated_silu(ys: &mut [f32], gates: &[f32], xs: &[f32]) {
+        for ((y, &gate), &x) in ys.iter_mut().zip(gates).zip(xs) {
+            *y = gate / (1.0 + exp(-gate)) * x;
+        }
+    }
+}
+
+kernel! {
+    /// Gradients of [`gated_silu`]: to the gates, and to the values in place of that of the output.
+    fn gated_silu_backward(dgates: &mut [f32], dys: &mut [f32], gates: &[f32], xs: &[f32]) {
+        for (((dgate, dy), &gate), &x) in dgates.iter_mut().zip(dys).zip(gates).zip(xs) {
+            let sigmoid = 1.0 / (1.0 + exp(-gate));
+            *dgate = *dy * x * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+            *dy *= gate * sigmoid;
+        }
+    }
+}
+
 /// What one AdamW update needs beside the parameter and its running means.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::nn) struct Adam {
@@ -518,6 +538,9 @@ mod tests {
                 change(&|v| gated_gelu_backward(&mut y.clone(), v, &w, &b));
                 change(&|v| rms_norm(v, &y, &w, 1e-6));
                 change(&|v| rms_norm_backward((v, &mut w.clone()), (&y, &w, &b), &mut b.clone(), 1e-6, true));
+                change(&|v| gated_silu(v, &y, &w));
+                change(&|v| gated_silu_backward(&mut y.clone(), v, &w, &b));
+                change(&|v| gated_silu_backward(v, &mut y.clone(), &w, &b));
                 change(&|v| layer_norm(v, &y, &w, &b, 1e-5));
                 change(&|v| dropout_in_place(v, 5, 2, 1 << 30, 1.3));
                 change(&|v| softmax_backward(v, &y, 0.2));
