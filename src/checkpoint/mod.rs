@@ -1,13 +1,15 @@
 //! Checkpoints: weights on disk to named tensors, and back.
 //!
 //! [`read`] recognises the layout: a model directory or any folder of the Hugging Face hub (`hub.rs`), the
-//! official GLM checkpoints with their model-parallel ranks (`megatron.rs`), or a single weight file. PyTorch
+//! official GLM checkpoints with their model-parallel ranks (`megatron.rs`), a GGUF file (`gguf/`), or a single weight
+//! file. PyTorch
 //! files are parsed as data, never executed (`pickle/`, `torch/`). [`write_model_dir`] writes the one layout that
 //! everything else here reads. Which weights a model needs is the model's business ([`check_weights`]).
 #![allow(clippy::doc_markdown, reason = "PyTorch and DeepSpeed are names, not code")]
 
 mod digest;
 mod error;
+pub mod gguf;
 mod hub;
 mod mapped;
 mod megatron;
@@ -31,16 +33,20 @@ pub use model_dir::{is_empty_dir, write_model_dir, write_safetensors};
 pub type Settings = serde_json::Map<String, serde_json::Value>;
 
 /// A checkpoint in memory.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Checkpoint {
     /// How it lay on disk.
     pub layout: Layout,
-    /// The `config.json` beside the weights, if there is one.
+    /// The `config.json` beside the weights, if there is one; a GGUF file brings its own.
     pub config: Option<Settings>,
-    /// All weights by name (a GLM's by their official names), in CPU memory and in their stored type.
+    /// All weights by name (a GLM's by their official names), in CPU memory and in their stored type; those of a
+    /// GGUF file by their published names, dequantized.
     pub tensors: BTreeMap<String, Tensor>,
     /// The `tokenizer.json` beside the weights, if there is one.
     pub tokenizer: Option<PathBuf>,
+    /// The text of the `tokenizer.json` that a GGUF file's vocabulary amounts to. One that can't be used is an error
+    /// only where it is: the user may name another.
+    pub own_tokenizer: Option<Result<String, CheckpointError>>,
     /// Digest of the weights, independent of the layout: see [`sha256`].
     pub sha256: String,
     /// The weight files.
@@ -59,6 +65,8 @@ pub enum Layout {
         /// Number of shards.
         shards: usize,
     },
+    /// One GGUF file.
+    Gguf,
     /// The official layout.
     Megatron {
         /// Number of model-parallel ranks.
@@ -72,6 +80,7 @@ impl fmt::Display for Layout {
             Self::Safetensors => write!(f, "safetensors"),
             Self::Torch => write!(f, "PyTorch file"),
             Self::Sharded { shards } => write!(f, "{shards} shards"),
+            Self::Gguf => write!(f, "GGUF"),
             Self::Megatron { ranks: 1 } => write!(f, "official layout, 1 rank"),
             Self::Megatron { ranks } => write!(f, "official layout, {ranks} ranks"),
         }
@@ -88,6 +97,9 @@ pub fn is_there(folder: &Path) -> bool {
 /// # Errors
 /// When nothing is recognised (the message lists what was looked for), or a file is damaged or incomplete.
 pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    if path.is_file() && gguf::is_gguf(path) {
+        return read_gguf(path);
+    }
     let found = locate(path)?;
     let (tensors, files) = match &found.weights {
         Weights::File(file) => (hub::read_file(file)?, vec![file.clone()]),
@@ -104,7 +116,22 @@ pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let beside = |name| found.folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
     let config = beside("config.json").map(|file| read_settings(&file)).transpose()?;
     let (tokenizer, sha256) = (beside("tokenizer.json"), sha256(&tensors));
-    Ok(Checkpoint { layout, config, tensors, tokenizer, sha256, files })
+    Ok(Checkpoint { layout, config, tensors, tokenizer, own_tokenizer: None, sha256, files })
+}
+
+fn read_gguf(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let file = gguf::Gguf::open(path)?;
+    let config = gguf::llama::config(&file)?; // another architecture is known before its weights are read
+    let tensors = gguf::llama::weights(&file)?;
+    Ok(Checkpoint {
+        layout: Layout::Gguf,
+        config: Some(config),
+        sha256: sha256(&tensors),
+        tensors,
+        tokenizer: None,
+        own_tokenizer: Some(gguf::vocabulary::tokenizer_json(&file)),
+        files: vec![path.to_owned()],
+    })
 }
 
 /// Reads a JSON file that holds one object, such as `config.json`.

@@ -67,7 +67,7 @@ fn vocab_json(pieces: &Path, merges: &Path) -> Result<Vocabulary, TokenizerError
     })?;
     let merges = merges_txt(merges)?;
     let num_pieces = entries.len();
-    Vocabulary::new(pieces, entries, num_pieces, Cutting::ByteLevel { merges })
+    Vocabulary::new(pieces, entries, num_pieces, Cutting::ByteLevel { merges, splits_digits: false })
 }
 
 /// Two pieces a line; only the first line may be a comment, for `#` is a piece like any other.

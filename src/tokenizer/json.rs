@@ -155,6 +155,10 @@ fn byte_level(
     if let Some(normalizer) = normalizer {
         return Err(unsupported(path, "normalizer", normalizer.to_string(), "null"));
     }
+    let (splits_digits, pre_tokenizer) = match digits_first(pre_tokenizer) {
+        Some(byte_level) => (true, Some(byte_level)),
+        None => (false, pre_tokenizer),
+    };
     require(path, "pre_tokenizer.type", kind(pre_tokenizer), "ByteLevel")?;
     let setting = |name: &str, default| {
         pre_tokenizer.and_then(|p| p.get(name)).and_then(Value::as_bool).unwrap_or(default)
@@ -180,7 +184,21 @@ fn byte_level(
         Merge::Pair(left, right) => Ok((left, right)),
         Merge::Line(line) => split_merge(path, i + 1, &line),
     });
-    Ok(Cutting::ByteLevel { merges: merges.collect::<Result<_, _>>()? })
+    Ok(Cutting::ByteLevel { merges: merges.collect::<Result<_, _>>()?, splits_digits })
+}
+
+/// The second of two steps, where the first makes every digit a word of its own, as in the vocabularies of `SmolLM`.
+fn digits_first(pre_tokenizer: Option<&Value>) -> Option<&Value> {
+    let steps =
+        pre_tokenizer.filter(|p| kind(Some(p)) == Some("Sequence"))?.get("pretokenizers")?.as_array()?;
+    match steps.as_slice() {
+        [digits, byte_level]
+            if kind(Some(digits)) == Some("Digits") && digits["individual_digits"] == true =>
+        {
+            Some(byte_level)
+        }
+        _ => None,
+    }
 }
 
 /// Reads `a b`.
@@ -254,14 +272,19 @@ pub(super) fn write(vocabulary: &Vocabulary, commands: &[Command]) -> String {
                 "max_input_chars_per_word": max_word_chars, "vocab": vocab,
             }),
         ),
-        Cutting::ByteLevel { merges } => {
+        Cutting::ByteLevel { merges, splits_digits } => {
             let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
             let model = json!({
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                 "vocab": vocab, "merges": merges,
             });
-            (Value::Null, byte_level.clone(), byte_level, model)
+            let digits = json!({"type": "Digits", "individual_digits": true});
+            let pre_tokenizer = match splits_digits {
+                true => json!({"type": "Sequence", "pretokenizers": [digits, byte_level]}),
+                false => byte_level.clone(),
+            };
+            (Value::Null, pre_tokenizer, byte_level, model)
         }
     };
     debug_assert_eq!(normalizer.is_null(), vocabulary.family != Family::Bert);

@@ -20,7 +20,9 @@ use std::sync::{Arc, OnceLock};
 use sha2::{Digest, Sha256};
 use tokenizers::models::{bpe, wordpiece::WordPiece};
 use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::{bert::BertPreTokenizer, byte_level::ByteLevel};
+use tokenizers::pre_tokenizers::{
+    bert::BertPreTokenizer, byte_level::ByteLevel, digits::Digits, sequence::Sequence,
+};
 
 pub use error::TokenizerError;
 use special::{Command, Stretch};
@@ -91,6 +93,14 @@ impl Tokenizer {
     /// Where no vocabulary is found, or the one found is damaged or unsupported.
     pub fn published(path: &Path) -> Result<Self, TokenizerError> {
         Self::as_published(files::open(path)?)
+    }
+
+    /// The same of the text of a `tokenizer.json`; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::published`].
+    pub fn parse_published(path: &Path, tokenizer_json: &str) -> Result<Self, TokenizerError> {
+        Self::as_published(json::parse(path, tokenizer_json.as_bytes())?)
     }
 
     fn as_published(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
@@ -269,10 +279,17 @@ fn build(vocabulary: &Vocabulary) -> tokenizers::Result<tokenizers::Tokenizer> {
             library.with_normalizer(Some(normalizer))?.with_pre_tokenizer(Some(BertPreTokenizer));
             Ok(library)
         }
-        Cutting::ByteLevel { merges } => {
+        Cutting::ByteLevel { merges, splits_digits } => {
             let model = bpe::BPE::builder().vocab_and_merges(ids, merges.clone()).build()?;
             let mut library = tokenizers::Tokenizer::new(model);
-            library.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+            let byte_level = ByteLevel::new(false, true, true);
+            match splits_digits {
+                true => library.with_pre_tokenizer(Some(Sequence::new(vec![
+                    Digits::new(true).into(),
+                    byte_level.into(),
+                ]))),
+                false => library.with_pre_tokenizer(Some(byte_level)),
+            };
             Ok(library)
         }
     }

@@ -26,8 +26,9 @@ pub(super) const UNCASED: BertNormalization =
 pub(super) enum Cutting {
     /// Longest match first, within words; a longer word than `max_word_chars` is unknown as a whole.
     WordPiece { normalization: BertNormalization, max_word_chars: usize },
-    /// Byte pair encoding over bytes, with these merges, best first.
-    ByteLevel { merges: Vec<(String, String)> },
+    /// Byte pair encoding over bytes, with these merges, best first; in some vocabularies every digit is a word of
+    /// its own.
+    ByteLevel { merges: Vec<(String, String)>, splits_digits: bool },
 }
 
 /// Pieces, their ids, and where they come from.
@@ -76,7 +77,7 @@ impl Vocabulary {
             Cutting::ByteLevel { .. } if ids.contains_key("<|endoftext|>") => Family::Gpt2,
             Cutting::ByteLevel { .. } => return Err(TokenizerError::UnknownFamily { path, last }),
         };
-        if let Cutting::ByteLevel { merges } = &cutting {
+        if let Cutting::ByteLevel { merges, .. } = &cutting {
             check_merges(&path, merges, &ids)?;
         }
         let pieces = entries.into_iter().map(|(piece, _)| piece).collect();
