@@ -77,14 +77,61 @@ pub struct CandidateScore {
     pub is_greedy: bool,
 }
 
+/// How probable a candidate is to a model that reads left to right: what any published way to rank candidates is
+/// computed from.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Likelihood {
+    /// Sum of the log-probabilities of its tokens, and of what follows the blank, given the prompt up to the blank.
+    pub log_prob: f64,
+    /// Tokens in that sum.
+    pub num_tokens: usize,
+    /// Bytes of their text.
+    pub num_bytes: usize,
+    /// The same sum given nothing.
+    pub unconditional_log_prob: f64,
+}
+
+impl Likelihood {
+    /// The candidate's score in each of the published ways to rank candidates, by its name in records: the
+    /// log-probability as it is (lm-evaluation-harness's `acc`), over tokens (Brown et al. 2020), over bytes (the
+    /// harness's `acc_bytes`), and less what the candidate has whatever the prompt (the answer context of Brown et al.
+    /// 2020; the harness's `acc_mutual_info`).
+    pub fn scores(&self) -> [(&'static str, f64); 4] {
+        [
+            ("raw", self.log_prob),
+            ("per_token", self.log_prob / self.num_tokens as f64),
+            ("per_byte", self.log_prob / self.num_bytes as f64),
+            ("less_unconditional", self.log_prob - self.unconditional_log_prob),
+        ]
+    }
+}
+
 /// The answer to a request: one score a candidate, in the request's order.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     /// One a candidate.
     pub candidates: Vec<CandidateScore>,
+    /// One a candidate, where the model's family has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likelihoods: Vec<Likelihood>,
 }
 
 impl Answer {
+    /// The same candidates by each of the ways of [`Likelihood::scores`]; none where there are no likelihoods.
+    pub fn normalized(&self) -> Vec<(&'static str, Self)> {
+        let ways =
+            self.likelihoods.first().map_or(vec![], |first| first.scores().map(|(name, _)| name).to_vec());
+        let by = |(way, name): (usize, &'static str)| {
+            let candidates = self.candidates.iter().zip(&self.likelihoods);
+            let rescored = |(candidate, likelihood): (&CandidateScore, &Likelihood)| CandidateScore {
+                score: likelihood.scores()[way].1,
+                ..*candidate
+            };
+            (name, Self { candidates: candidates.map(rescored).collect(), ..Self::default() })
+        };
+        ways.into_iter().enumerate().map(by).collect()
+    }
+
     /// Index of the best candidate; the first among equals. `None` when a score is not a number.
     pub fn best(&self) -> Option<usize> {
         let scores = self.candidates.iter().map(|c| c.score);
@@ -127,12 +174,30 @@ mod tests {
 
     fn answer(scores: &[f64]) -> Answer {
         let candidate = |&score: &f64| CandidateScore { score, num_tokens: 1, is_greedy: false };
-        Answer { candidates: scores.iter().map(candidate).collect() }
+        Answer { candidates: scores.iter().map(candidate).collect(), ..Answer::default() }
     }
 
     #[test]
     fn the_first_of_equal_scores_wins() {
         assert_eq!(answer(&[-1.0, 2.0, 2.0]).best(), Some(1));
+    }
+
+    #[test]
+    fn each_way_to_rank_has_its_own_best() {
+        // Raw prefers the first, per token the second, per byte the third, less unconditional the fourth.
+        let likelihood =
+            |&(log_prob, num_tokens, num_bytes, unconditional_log_prob): &(f64, usize, usize, f64)| {
+                Likelihood { log_prob, num_tokens, num_bytes, unconditional_log_prob }
+            };
+        let likelihoods: Vec<_> =
+            [(-1.0, 1, 1, -1.0), (-3.0, 6, 6, -3.0), (-4.0, 4, 40, -4.0), (-5.0, 5, 5, -9.0)]
+                .iter()
+                .map(likelihood)
+                .collect();
+        let answer = Answer { likelihoods, ..answer(&[-1.0, -3.0, -4.0, -5.0]) };
+        let best: Vec<_> = answer.normalized().iter().map(|(name, answer)| (*name, answer.best())).collect();
+        let expected = [("raw", 0), ("per_token", 1), ("per_byte", 2), ("less_unconditional", 3)];
+        assert_eq!(best, expected.map(|(name, index)| (name, Some(index))));
     }
 
     #[test]

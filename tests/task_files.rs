@@ -8,9 +8,16 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use glm_eval::request::{Answer, Ask, CandidateScore, Loss, Part, Request};
-use glm_eval::tasks::{Form, Head, Reading, Sample, Split, Task, TaskData, names, suite};
+use glm_eval::tasks::{self, Form, Head, Reading, Sample, Split, Task, TaskData, suite};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+
+/// The tasks of `SuperGLUE`, diagnostics included.
+fn names() -> impl Iterator<Item = &'static str> {
+    let is_superglue =
+        |name: &&str| Task::find(name).is_ok_and(|task| task.suite.as_deref() == Some("superglue"));
+    tasks::names().filter(is_superglue)
+}
 
 /// Rows written for these tests, by task.
 fn rows(task: &str) -> Vec<Value> {
@@ -297,12 +304,19 @@ fn wsc_answers_are_read_off_the_scores() {
     let candidate = |score, is_greedy| CandidateScore { score, num_tokens: 2, is_greedy };
     let sample = samples(&task, &rows("wsc"), Split::Val, &task.form()).remove(0);
     assert_eq!(sample.reading, Reading::Greedy);
-    assert_eq!(sample.predict(&Answer { candidates: vec![candidate(-0.1, false)] }), Some(0));
-    assert_eq!(sample.predict(&Answer { candidates: vec![candidate(-9.0, true)] }), Some(1));
+    assert_eq!(
+        sample.predict(&Answer { candidates: vec![candidate(-0.1, false)], ..Answer::default() }),
+        Some(0)
+    );
+    assert_eq!(
+        sample.predict(&Answer { candidates: vec![candidate(-9.0, true)], ..Answer::default() }),
+        Some(1)
+    );
     let mut row = rows("wsc").remove(0);
     row["candidates"] = json!([{"text": "Bea"}, {"text": "Bea"}]);
     let sample = samples(&task, &[row], Split::Val, &task.form()).remove(0);
-    let scores = |a, b| Answer { candidates: vec![candidate(a, false), candidate(b, false)] };
+    let scores =
+        |a, b| Answer { candidates: vec![candidate(a, false), candidate(b, false)], ..Answer::default() };
     assert_eq!(sample.predict(&scores(-1.0, -2.0)), Some(1));
     assert_eq!(sample.predict(&scores(-2.0, -1.0)), Some(0));
     assert_eq!(sample.predict(&scores(-2.0, f64::NAN)), None);

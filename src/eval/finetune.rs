@@ -80,7 +80,9 @@ impl SeedResult {
             Some(epochs) => SeedRun::trained(self.seed, epochs, first_metric),
             None => SeedRun::untrained(self.seed, last.scores.clone()),
         };
-        run.failed_samples = self.epochs[self.chosen(rule, first_metric)].1.totals.failed;
+        let counts = &self.epochs[self.chosen(rule, first_metric)].1;
+        run.failed_samples = counts.totals.failed;
+        run.normalized.clone_from(&counts.normalized);
         let mut totals = Totals::default();
         self.epochs.iter().for_each(|(_, scored)| totals.add(scored.totals));
         run.cost = totals.cost();

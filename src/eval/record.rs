@@ -99,6 +99,7 @@ impl Run<'_> {
             let runs = seeds.iter().map(|seed| {
                 let scored = scored(seed);
                 let mut run = SeedRun::untrained(seed.seed, scored.scores);
+                run.normalized = scored.normalized;
                 run.failed_samples = scored.totals.failed;
                 run.cost = scored.totals.cost();
                 run

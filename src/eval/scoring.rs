@@ -1,5 +1,6 @@
 //! Asking and scoring the samples of a split, a window at a time.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ const BATCH_TOKENS: usize = 4096;
 struct Window {
     lines: Vec<SampleLine>,
     outcomes: Vec<Outcome>,
+    /// What would be predicted by other ways to rank candidates, one a sample, for families that have them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    normalized: BTreeMap<String, Vec<Prediction>>,
     totals: Totals,
 }
 
@@ -65,12 +69,14 @@ impl Totals {
 }
 
 /// All samples of an evaluation, scored; the samples themselves are in the journal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scored {
     /// Keys of the windows, in order.
     pub windows: Vec<String>,
     pub totals: Totals,
     pub scores: Estimates,
+    /// The same by other ways to rank candidates, by their names.
+    pub normalized: BTreeMap<String, Estimates>,
 }
 
 impl Run<'_> {
@@ -86,9 +92,10 @@ impl Run<'_> {
     ) -> Result<Scored, EvalError> {
         let samples = evaluation.task.samples(&evaluation.data, evaluation.split, &evaluation.form)?;
         let mut samples = extent.take(samples).peekable();
-        let mut scored = Scored { windows: Vec::new(), totals: Totals::default(), scores: Estimates::new() };
+        let mut scored = Scored::default();
         self.progress.begin(label, extent.samples as u64);
         let mut outcomes = Vec::new();
+        let mut normalized: BTreeMap<String, Vec<Prediction>> = BTreeMap::new();
         while samples.peek().is_some() {
             let window = samples.by_ref().take(WINDOW).collect::<Result<Vec<_>, _>>()?;
             let key = content_key([
@@ -97,7 +104,7 @@ impl Run<'_> {
                 evaluation.split.name(),
                 &scored.windows.len().to_string(),
             ]);
-            let done = if let Some(done) = self.journal.get(&key)? {
+            let done: Window = if let Some(done) = self.journal.get(&key)? {
                 done
             } else {
                 let missing =
@@ -108,15 +115,21 @@ impl Run<'_> {
             };
             scored.windows.push(key);
             scored.totals.add(done.totals);
+            for (way, predictions) in done.normalized {
+                normalized.entry(way).or_default().extend(predictions);
+            }
             outcomes.extend(done.outcomes);
             let rate = scored.totals.computed as f64 / scored.totals.secs.max(1e-9);
             self.progress.advance(window.len() as u64, &format!("{rate:.0} tokens/s"));
         }
         self.progress.end();
-        let num_labels = evaluation.task.labels.len();
-        for spec in &evaluation.task.metrics {
-            let metric = metrics::find(&spec.name).map_err(|e| EvalError::Impossible(e.to_string()))?;
-            scored.scores.insert(spec.name.clone(), metric.compute(&outcomes, num_labels));
+        scored.scores = estimates(evaluation, &outcomes)?;
+        for (way, predictions) in normalized {
+            if predictions.len() == outcomes.len() {
+                let pairs = outcomes.iter_mut().zip(predictions);
+                pairs.for_each(|(outcome, prediction)| outcome.prediction = prediction);
+                scored.normalized.insert(way, estimates(evaluation, &outcomes)?);
+            }
         }
         Ok(scored)
     }
@@ -177,23 +190,35 @@ impl Run<'_> {
             requests[*index] = request;
         }
         let (mut lines, mut outcomes) = (Vec::new(), Vec::new());
+        let mut normalized: BTreeMap<String, Vec<Prediction>> = BTreeMap::new();
+        // A sample that failed is wrong by every way to rank.
+        let ways = answers.iter().flatten().map(Answer::normalized).find(|ways| !ways.is_empty());
+        let ways: Vec<&str> = ways.iter().flatten().map(|(way, _)| *way).collect();
         for ((sample, request), answer) in samples.iter().zip(requests).zip(&answers) {
             let outcome = outcome(sample, answer.as_ref(), reads_texts);
             totals.failed += usize::from(outcome.prediction == Prediction::None);
             let candidates: &[CandidateScore] = answer.as_ref().map_or(&[], |a| &a.candidates);
             let texts = texts(sample, request);
-            lines.push(SampleLine::new(
+            let line = SampleLine::new(
                 sample.doc_id,
                 &outcome,
                 candidates,
                 &metrics,
                 &texts,
                 self.settings.log_samples,
-            ));
+            );
+            let likelihoods = answer.as_ref().map_or(&[][..], |answer| &answer.likelihoods);
+            lines.push(line.with_likelihoods(likelihoods));
+            let by_way = answer.as_ref().map(Answer::normalized).unwrap_or_default();
+            for (place, way) in ways.iter().enumerate() {
+                let answer = by_way.get(place).map(|(_, answer)| answer);
+                let predictions = normalized.entry((*way).to_owned()).or_default();
+                predictions.push(self::outcome(sample, answer, reads_texts).prediction);
+            }
             outcomes.push(outcome);
         }
         totals.secs = start.elapsed().as_secs_f64();
-        Ok(Window { lines, outcomes, totals })
+        Ok(Window { lines, outcomes, normalized, totals })
     }
 
     /// The answers of a batch. Where it has none as a whole, its samples are asked one by one, so that only those
@@ -222,12 +247,16 @@ impl Run<'_> {
     }
 
     /// A sample's request in this run's mode: without training, choices are scored without the end of the
-    /// piece, as the official zero-shot code does; exact generation needs it always.
+    /// piece, as the official zero-shot code does; exact generation needs it always, a continuation never.
     fn asked(&self, sample: &Sample) -> Request {
         let mut request = sample.request.clone();
-        let untrained = self.settings.mode != Mode::Finetune && sample.reading != Reading::Greedy;
+        let is_open = match sample.reading {
+            Reading::Greedy => false,
+            Reading::Continuation => true,
+            Reading::Best | Reading::FirstIsBest => self.settings.mode != Mode::Finetune,
+        };
         if let Ask::Choice { end_of_piece, .. } = &mut request.ask
-            && untrained
+            && is_open
         {
             *end_of_piece = false;
         }
@@ -243,6 +272,15 @@ impl Run<'_> {
         }
         Ok(outcomes)
     }
+}
+
+/// The task's metrics.
+fn estimates(evaluation: &Evaluation, outcomes: &[Outcome]) -> Result<Estimates, EvalError> {
+    let estimate = |spec: &crate::tasks::MetricSpec| {
+        let metric = metrics::find(&spec.name).map_err(|e| EvalError::Impossible(e.to_string()))?;
+        Ok((spec.name.clone(), metric.compute(outcomes, evaluation.task.labels.len())))
+    };
+    evaluation.task.metrics.iter().map(estimate).collect()
 }
 
 /// An error and its causes in one line.

@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::extent::Extent;
 use super::few_shot::FewShot;
 use super::finetune::SeedResult;
-use super::scoring::{Scored, Totals, lines};
+use super::scoring::{Scored, lines};
 use super::*;
 use crate::model::{Cost, LanguageModel, Parameters};
 use crate::nn::Dropout;
@@ -66,7 +66,7 @@ impl LanguageModel for Fake {
             let is_nan = (self.is_nan)(&request.id);
             let score = |i| if is_nan { f64::NAN } else { -(i as f64 - best as f64).abs() };
             let candidate = |i| CandidateScore { score: score(i), num_tokens: 1, is_greedy: i == best };
-            Answer { candidates: (0..count).map(candidate).collect() }
+            Answer { candidates: (0..count).map(candidate).collect(), ..Answer::default() }
         };
         Ok(requests.iter().map(answer).collect())
     }
@@ -295,7 +295,7 @@ fn the_rule_says_which_epoch_counts() {
     let epoch = |accuracy: Option<f64>| {
         let estimate = accuracy.map(|value| Estimate { value, stderr: None, n: 4 });
         let scores = BTreeMap::from([("accuracy".to_string(), estimate)]);
-        (None, Scored { windows: vec![], totals: Totals::default(), scores })
+        (None, Scored { scores, ..Scored::default() })
     };
     let extent = Extent::measure(&evaluation("copa"), None).expect("the rows are right");
     let chosen = |accuracies: &[Option<f64>], rule| {

@@ -4,10 +4,13 @@
 //! tokens (a [`LanguageModel`]). What they share is here: weights, prompts, losses, and the registry of known models.
 
 mod architecture;
+pub mod causal;
 pub mod config;
 mod family;
 pub mod glm;
+pub mod gpt2;
 mod language_model;
+pub mod llama;
 pub mod loss;
 mod parameters;
 pub mod prompt;

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use super::architecture::{Architecture, Build, Head, Part};
-use super::{ConfigError, Family, LanguageModel, ModelError, glm, weights};
+use super::{ConfigError, Family, LanguageModel, ModelError, glm, gpt2, llama, weights};
 use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Models that have no trained weights bundled yet, with their recipes; their vocabulary is inside the binary.
-const BUNDLED: &[(&str, &str)] = &[("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml"))];
+const BUNDLED: &[(&str, &str)] = &[
+    ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
+    // Of the same size, so of the same recipe.
+    ("gpt-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
+];
 /// The recipe's file in a model directory.
 const RECIPE: &str = "recipe.toml";
 /// Folder that holds model directories by name.
@@ -122,9 +126,17 @@ impl ModelSource {
         let read = checkpoint::read(path).map_err(in_checkpoint)?;
         let architecture = architecture(read.config.as_ref(), &read.tensors).map_err(in_config)?;
         let weights = weights::fit(&*architecture, read.tensors).map_err(in_checkpoint)?;
-        let vocabulary = tokenizer.or(read.tokenizer.as_deref()).unwrap_or(path);
-        let tokenizer = open_tokenizer(vocabulary, &*architecture)
-            .map_err(|source| RegistryError::Tokenizer { path: path.into(), source })?;
+        let misfit = |source| RegistryError::Tokenizer { path: path.into(), source };
+        let tokenizer = match (tokenizer, read.own_tokenizer) {
+            (None, Some(json)) => {
+                let tokenizer = Tokenizer::parse_published(path, &json.map_err(in_checkpoint)?);
+                tokenizer.and_then(|tokenizer| fitting(tokenizer, &*architecture)).map_err(misfit)?
+            }
+            (given, _) => {
+                let vocabulary = given.or(read.tokenizer.as_deref()).unwrap_or(path);
+                open_tokenizer(vocabulary, &*architecture).map_err(misfit)?
+            }
+        };
         Ok(Self {
             name,
             architecture,
@@ -186,9 +198,9 @@ pub fn architecture(
     let family = Family::of(config)?;
     match family {
         Family::Glm => Ok(Box::new(glm::Config::resolve(config, tensors, None)?)),
-        Family::Bert | Family::Roberta | Family::T5 | Family::Bart | Family::Gpt2 | Family::Llama => {
-            Err(ConfigError::NotBuiltYet(family))
-        }
+        Family::Gpt2 => Ok(Box::new(gpt2::Config::from_json(config.expect("it names its family"))?)),
+        Family::Llama => Ok(Box::new(llama::Config::from_json(config.expect("it names its family"))?)),
+        Family::Bert | Family::Roberta | Family::T5 | Family::Bart => Err(ConfigError::NotBuiltYet(family)),
     }
 }
 
@@ -211,7 +223,7 @@ impl Known {
 
 /// The bundled models, then the published ones, family by family.
 pub fn known() -> impl Iterator<Item = Known> {
-    let all = glm::published();
+    let all = glm::published().chain(gpt2::published()).chain(llama::published());
     let (bundled, others): (Vec<Known>, Vec<Known>) = all.partition(Known::is_bundled);
     bundled.into_iter().chain(others)
 }
@@ -235,12 +247,15 @@ fn places() -> Vec<(Option<PathBuf>, &'static str)> {
 
 /// A vocabulary in the form that the family needs, held against the sizes.
 fn open_tokenizer(path: &Path, architecture: &dyn Architecture) -> Result<Tokenizer, TokenizerError> {
-    let rows = architecture.sizes().vocab_size;
     let tokenizer = match architecture.family() {
         Family::Glm => Tokenizer::open(path)?,
         _ => Tokenizer::published(path)?,
     };
-    tokenizer.check_fits(rows)?;
+    fitting(tokenizer, architecture)
+}
+
+fn fitting(tokenizer: Tokenizer, architecture: &dyn Architecture) -> Result<Tokenizer, TokenizerError> {
+    tokenizer.check_fits(architecture.sizes().vocab_size)?;
     Ok(tokenizer)
 }
 

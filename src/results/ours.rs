@@ -256,6 +256,10 @@ pub struct SeedRun {
     pub best: Estimates,
     /// Scores of the last epoch.
     pub last: Estimates,
+    /// What the scores of the epoch that counts would be by other ways to rank candidates, for families that rank them
+    /// by likelihood: by the way's name (see `request::Likelihood`). `raw` is what the other scores are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub normalized: BTreeMap<String, Estimates>,
     /// Samples that failed; each counts as wrong.
     pub failed_samples: usize,
     /// The file of this seed's samples; `None` in records of older programs, which have them under the usual name.
@@ -291,6 +295,7 @@ impl SeedRun {
             best_epoch: None,
             best,
             last: scores,
+            normalized: BTreeMap::new(),
             failed_samples: 0,
             samples: None,
             cost: Cost::default(),
@@ -306,7 +311,8 @@ impl SeedRun {
         let (best_epoch, best) = best.map(|epoch| (epoch.epoch, epoch.scores.clone())).unzip();
         let last = epochs.last().map(|epoch| epoch.scores.clone()).unwrap_or_default();
         let (best, cost) = (best.unwrap_or_default(), Cost::default());
-        Self { seed, epochs, best_epoch, best, last, failed_samples: 0, samples: None, cost }
+        let normalized = BTreeMap::new();
+        Self { seed, epochs, best_epoch, best, last, normalized, failed_samples: 0, samples: None, cost }
     }
 }
 

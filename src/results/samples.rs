@@ -5,6 +5,7 @@
 //! `--log-samples`; without it they are `null`, and what is left may be published: ids, hashes, scores,
 //! labels. The same samples give the same bytes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::atomic::{AtomicFile, WriteError};
 use super::hash::{Hasher, sha256_hex};
 use super::ours::SamplesFile;
 use crate::metrics::{self, Outcome, Prediction};
-use crate::request::CandidateScore;
+use crate::request::{CandidateScore, Likelihood};
 
 /// The texts of a sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +64,9 @@ pub struct SampleLine {
     pub prediction: Option<Prediction>,
     /// The right texts; `null` without `--log-samples`.
     pub references: Option<Vec<String>>,
+    /// Of each candidate, its scores by every way to rank, where the model's family has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normalized: Vec<BTreeMap<String, f64>>,
     /// The sample's own score by the harness's name of each metric that has one.
     #[serde(flatten)]
     pub scores: Map<String, Value>,
@@ -106,8 +110,19 @@ impl SampleLine {
             group: outcome.group.clone(),
             prediction: (log_samples || !is_text).then(|| outcome.prediction.clone()),
             references: log_samples.then(|| outcome.references.clone()),
+            normalized: Vec::new(),
             scores: known.iter().filter_map(score).collect(),
         }
+    }
+
+    /// The same with the candidates' scores by every way to rank.
+    #[must_use]
+    pub fn with_likelihoods(mut self, likelihoods: &[Likelihood]) -> Self {
+        let scores = |likelihood: &Likelihood| {
+            likelihood.scores().into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+        };
+        self.normalized = likelihoods.iter().map(scores).collect();
+        self
     }
 
     /// The outcome it was made from, for scoring again; `None` where its texts were not written.

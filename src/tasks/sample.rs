@@ -57,6 +57,8 @@ pub enum Reading {
     FirstIsBest,
     /// Label 1 when greedy decoding would give exactly the only candidate, else label 0 (WSC without).
     Greedy,
+    /// The same, whatever would come after it (LAMBADA).
+    Continuation,
 }
 
 /// One sample.
@@ -93,7 +95,7 @@ impl Sample {
         Some(match self.reading {
             Reading::Best => best,
             Reading::FirstIsBest => usize::from(best == 0),
-            Reading::Greedy => usize::from(answer.candidates[0].is_greedy),
+            Reading::Greedy | Reading::Continuation => usize::from(answer.candidates[0].is_greedy),
         })
     }
 

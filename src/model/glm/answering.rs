@@ -113,7 +113,7 @@ impl LanguageModel for GlmModel {
                 Ask::Choice { length_penalty, .. } => reader.choices(&encodings[0], *length_penalty),
                 Ask::Classify { pairs, num_labels } => reader.classes(pairs.len() * num_labels),
             };
-            Ok(Answer { candidates })
+            Ok(Answer { candidates, ..Answer::default() })
         };
         requests.iter().zip(&encodings).map(answer).collect()
     }

@@ -35,7 +35,7 @@ impl Cache {
     ///
     /// # Shapes
     /// - `keys`, `values`: `[t, h]`, new; outputs: `[keys, h]`
-    pub(super) fn append(
+    pub(in crate::model) fn append(
         &mut self,
         layer: usize,
         keys: &Tensor,

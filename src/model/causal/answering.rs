@@ -1,0 +1,264 @@
+//! How a causal model answers requests and learns from examples.
+
+use candle_core::Tensor;
+
+use super::encoding::continuation_bytes;
+use super::{Batch, Encoding, Marks, Network};
+use crate::model::loss::{candidate_loss, candidate_scores};
+use crate::model::{Cost, LanguageModel, ModelError, Parameters};
+use crate::nn::{self, Dropout, TokenScore};
+use crate::request::{Answer, Ask, CandidateScore, Example, Likelihood, Loss, Request};
+use crate::tokenizer::Tokenizer;
+
+/// A causal network with its tokenizer.
+pub struct CausalModel<N> {
+    network: N,
+    marks: Marks,
+    parameters: Parameters,
+    tokenizer: Tokenizer,
+}
+
+impl<N: Network> CausalModel<N> {
+    /// Puts the parts together; `parameters` are those that the network was built over.
+    pub fn new(network: N, marks: Marks, parameters: Parameters, tokenizer: Tokenizer) -> Self {
+        Self { network, marks, parameters, tokenizer }
+    }
+
+    /// What is asked for, as far as the model has positions.
+    fn encode(&self, request: &Request) -> Result<Encoding, ModelError> {
+        let max_tokens = request.max_tokens.min(self.network.max_positions());
+        let request = Request { max_tokens, ..request.clone() };
+        Ok(Encoding::of_candidates(&self.tokenizer, self.marks, &request)?)
+    }
+
+    /// Scores of all continuations' tokens, one encoding's after the other's.
+    fn score(&self, encodings: &[&Encoding]) -> Result<Vec<TokenScore>, ModelError> {
+        let hidden = self.network.forward(&Batch::pack(encodings.iter().copied()), &Dropout::off())?.detach(); // [t, h]
+        let places = Places::of(encodings);
+        let rows = nn::embedding(&hidden, &places.rows)?;
+        let table = self.network.output_embeddings();
+        Ok(nn::score_tokens(&rows, table, &places.targets, self.network.precision())?)
+    }
+}
+
+impl<N: Network> LanguageModel for CausalModel<N> {
+    fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        let encoding = self.encode(request)?;
+        let both = [&encoding, &encoding.unconditional(self.marks)];
+        let sequences = Batch::pack(both).layout.sequences;
+        let logit_rows = both.iter().map(|encoding| encoding.num_scored()).sum();
+        let max_tokens = request.max_tokens.min(self.network.max_positions());
+        Ok(Cost {
+            computed: both.iter().map(|encoding| encoding.num_read()).sum(),
+            as_padded_copies: 2 * encoding.continuations.len() * max_tokens,
+            truncated: encoding.truncated_tokens,
+            flops: self.network.forward_flops(&sequences, logit_rows),
+        })
+    }
+
+    fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        let encodings = requests.iter().map(|r| self.encode(r)).collect::<Result<Vec<_>, _>>()?;
+        let alone: Vec<Encoding> = encodings.iter().map(|e| e.unconditional(self.marks)).collect();
+        let scores = self.score(&encodings.iter().chain(&alone).collect::<Vec<_>>())?;
+        let num_scored: usize = encodings.iter().map(Encoding::num_scored).sum();
+        let (mut scores, mut alone) = scores.split_at(num_scored);
+        let answer = |(request, encoding): (&&Request, &Encoding)| {
+            let length_penalty = match request.ask {
+                Ask::Choice { length_penalty, .. } => length_penalty,
+                _ => 0.0,
+            };
+            let (mut candidates, mut likelihoods) = (Vec::new(), Vec::new());
+            for (continuation, num_bytes) in encoding.continuations.iter().zip(continuation_bytes(request)) {
+                let num_tokens = continuation.len();
+                let own = take(&mut scores, num_tokens);
+                let likelihood = Likelihood {
+                    log_prob: sum(own),
+                    num_tokens,
+                    num_bytes,
+                    unconditional_log_prob: sum(take(&mut alone, num_tokens)),
+                };
+                candidates.push(CandidateScore {
+                    score: likelihood.log_prob / (num_tokens as f64).powf(length_penalty),
+                    num_tokens,
+                    is_greedy: own.iter().all(|token| token.is_greedy),
+                });
+                likelihoods.push(likelihood);
+            }
+            Answer { candidates, likelihoods, ..Answer::default() }
+        };
+        Ok(requests.iter().zip(&encodings).map(answer).collect())
+    }
+
+    fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        let encodings = examples.iter().map(|e| self.encode(&e.request)).collect::<Result<Vec<_>, _>>()?;
+        let hidden = self.network.forward(&Batch::pack(&encodings), dropout)?; // [t, h]
+        let places = Places::of(&encodings.iter().collect::<Vec<_>>());
+        let rows = nn::embedding(&hidden, &places.rows)?; // [m, h]
+        let (table, precision) = (self.network.output_embeddings(), self.network.precision());
+        let losses = nn::linear_cross_entropy(&rows, table, &places.targets, 0.0, precision)?; // [m]
+        let lengths: Vec<usize> =
+            encodings.iter().flat_map(|e| e.continuations.iter().map(Vec::len)).collect();
+        // The examples are of one task, so they are all asked in the same form.
+        let length_penalty = match examples[0].request.ask {
+            Ask::Choice { length_penalty, .. } => length_penalty,
+            _ => 0.0,
+        };
+        let scores = candidate_scores(&losses, &lengths, length_penalty)?; // [c]
+        let counts: Vec<usize> = encodings.iter().map(|e| e.continuations.len()).collect();
+        let labels: Vec<usize> = examples.iter().map(|example| example.label).collect();
+        let kinds: Vec<Loss> = examples.iter().map(|example| example.loss).collect();
+        Ok(candidate_loss(&scores, &counts, &labels, &kinds)?)
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+}
+
+/// Cuts the first `count` scores off.
+fn take<'a>(scores: &mut &'a [TokenScore], count: usize) -> &'a [TokenScore] {
+    let (own, rest) = scores.split_at(count);
+    *scores = rest;
+    own
+}
+
+fn sum(scores: &[TokenScore]) -> f64 {
+    scores.iter().map(|token| f64::from(token.log_prob)).sum()
+}
+
+/// Where in a packed batch tokens are scored.
+struct Places {
+    /// Tokens whose successor is scored.
+    rows: Vec<u32>,
+    /// Those successors.
+    targets: Vec<u32>,
+}
+
+impl Places {
+    fn of(encodings: &[&Encoding]) -> Self {
+        let mut places = Self { rows: Vec::new(), targets: Vec::new() };
+        let mut start = 0;
+        for Encoding { prefix, continuations, .. } in encodings {
+            let last_of_prefix = (start + prefix.len() - 1) as u32;
+            start += prefix.len();
+            for continuation in continuations {
+                let read = continuation.len() - 1;
+                places.rows.push(last_of_prefix);
+                places.rows.extend(start as u32..(start + read) as u32);
+                places.targets.extend(continuation);
+                start += read;
+            }
+        }
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::model::{Build, Head, ModelSource};
+    use crate::nn::{Gradients, Tape};
+    use crate::request::{Part, Prompt};
+
+    fn model(is_trained: bool) -> Box<dyn LanguageModel> {
+        let source = ModelSource::open("gpt-tiny", None).expect("it is known");
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        let build = Build { seed: 1, head: Head::Vocabulary, is_trained, dropout: 0.0, dtype, device };
+        source.build(&build).expect("it can be built")
+    }
+
+    fn choice(before: &str, candidates: &[&str], after: &str) -> Request {
+        let text = |text: &str| Part::Text { text: text.into(), shortenable: true };
+        let candidates = candidates.iter().map(ToString::to_string).collect();
+        Request {
+            id: "test".into(),
+            prompt: Prompt { side_a: vec![text(before), Part::Blank, text(after)], side_b: vec![] },
+            ask: Ask::Choice { candidates, end_of_piece: false, length_penalty: 0.0 },
+            max_tokens: 64,
+        }
+    }
+
+    const CANDIDATES: [&str; 3] = [" mat", " old garden wall", " cow and the pig"];
+
+    #[test]
+    fn one_pass_over_a_shared_prefix_equals_separate_passes() {
+        let model = model(false);
+        let answer = |candidates: &[&str]| {
+            let request = choice("the cat sat on the", candidates, " and looked at us .");
+            model.answer(&[&request]).expect("an answer").remove(0)
+        };
+        let together = answer(&CANDIDATES);
+        for (i, candidate) in CANDIDATES.iter().enumerate() {
+            let alone = answer(&[candidate]);
+            assert!((together.candidates[i].score - alone.candidates[0].score).abs() < 1e-5);
+            assert_eq!(together.candidates[i].num_tokens, alone.candidates[0].num_tokens);
+            let unconditional = |answer: &Answer, i: usize| answer.likelihoods[i].unconditional_log_prob;
+            assert!((unconditional(&together, i) - unconditional(&alone, 0)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_shared_prefix_gives_the_loss_and_the_gradients_of_separate_passes() {
+        let model = model(true);
+        let gradients = |requests: &[(&[&str], usize)]| {
+            let (tape, mut gradients) = (Tape::start(), Gradients::default());
+            let examples: Vec<Example> = requests
+                .iter()
+                .map(|(candidates, label)| Example {
+                    request: choice("the cat sat on the", candidates, " ."),
+                    label: *label,
+                    loss: Loss::Generative,
+                })
+                .collect();
+            let loss = model.loss(&examples.iter().collect::<Vec<_>>(), &Dropout::off()).expect("a loss");
+            tape.backward(&loss, &mut gradients).expect("gradients");
+            let table = model.parameters().get("transformer.wte.weight").expect("a weight");
+            let gradient =
+                gradients.get(table).expect("a gradient").flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            (loss.to_scalar::<f32>().expect("a scalar"), gradient)
+        };
+        // The generative loss is that of the right candidate alone, so the others change nothing but the layout.
+        let (shared, of_shared) = gradients(&[(&CANDIDATES, 1)]);
+        let (alone, of_alone) = gradients(&[(&CANDIDATES[1..2], 0)]);
+        assert!((shared - alone).abs() < 1e-5);
+        let worst = of_shared.iter().zip(&of_alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5, "{worst}");
+        assert!(of_alone.iter().any(|&x| x.abs() > 1e-3));
+    }
+
+    #[test]
+    fn scores_follow_from_the_likelihoods() {
+        let request = choice("the cat sat on the", &CANDIDATES, "");
+        let answer = model(false).answer(&[&request]).expect("an answer").remove(0);
+        for (score, likelihood) in answer.candidates.iter().zip(&answer.likelihoods) {
+            assert_eq!(score.score.to_bits(), likelihood.log_prob.to_bits());
+            assert_eq!(score.num_tokens, likelihood.num_tokens);
+            assert!(likelihood.log_prob < 0.0 && likelihood.unconditional_log_prob < 0.0);
+        }
+        assert_eq!(answer.likelihoods.iter().map(|l| l.num_bytes).collect::<Vec<_>>(), [4, 16, 16]);
+    }
+
+    #[test]
+    fn a_classification_head_is_refused_before_any_work() {
+        let source = ModelSource::open("gpt-tiny", None).expect("it is known");
+        let head = Head::Classes { outputs: 2, spans: 0 };
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        let build = Build { seed: 1, head, is_trained: true, dropout: 0.0, dtype, device };
+        let error = source.build(&build).err().expect("it has none").to_string();
+        assert!(error.contains("gpt2 models: they have no classification head here"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_is_the_same_bytes_whatever_its_batch() {
+        let model = model(false);
+        let other = choice("one two three four five six", &[" a b c", " d"], " e");
+        for before in ["", "it is", "the cat sat on the mat and looked at the old garden wall"] {
+            let mine = choice(before, &CANDIDATES, " .");
+            let alone = model.answer(&[&mine]).expect("an answer").remove(0);
+            let among = model.answer(&[&other, &mine, &other]).expect("answers").remove(1);
+            assert_eq!(alone, among);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How a request becomes the tokens of a causal model.
+
+use super::Marks;
+use crate::model::prompt::{EncodingError, Sides, candidate_ids};
+use crate::request::{Ask, Part, Request};
+use crate::tokenizer::Tokenizer;
+
+/// A prefix and its continuations; every token of a continuation is scored, given the prefix and those before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// At least one token.
+    pub prefix: Vec<u32>,
+    /// At least one token each.
+    pub continuations: Vec<Vec<u32>>,
+    /// Tokens that truncation removed.
+    pub truncated_tokens: usize,
+}
+
+impl Encoding {
+    /// The prompt up to its blank, and as continuations each candidate with what follows the blank; where the end of
+    /// the piece is asked for, the end of the text is its last token.
+    ///
+    /// That is the likelihood of the whole text divided by that of what all candidates share, so it ranks candidates as
+    /// whole texts do: the "full" scoring of Trinh & Le 2018, and where nothing follows the blank, the continuation of
+    /// lm-evaluation-harness (`loglikelihood`).
+    pub fn of_candidates(
+        tokenizer: &Tokenizer,
+        marks: Marks,
+        request: &Request,
+    ) -> Result<Self, EncodingError> {
+        let (texts, ends) = match &request.ask {
+            Ask::Word { words } => (words, false),
+            Ask::Choice { candidates, end_of_piece, .. } => (candidates, *end_of_piece),
+            Ask::Classify { .. } => {
+                let (id, expected) =
+                    (request.id.clone(), "a blank, since causal models have no classification head");
+                return Err(EncodingError::Inputs { id, found: 0, expected });
+            }
+        };
+        let candidates = candidate_ids(tokenizer, request, texts)?;
+        let longest = candidates.iter().map(Vec::len).max().unwrap_or(0);
+        let mut sides = Sides::new(tokenizer, request, &[])?;
+        let besides = longest + usize::from(ends);
+        let mut starts = marks.begins_every_text || sides.blank_start() == 0;
+        let mut truncated_tokens = sides.fit(request, besides + usize::from(starts))?;
+        if !starts && sides.blank_start() == 0 {
+            // All that was before the blank is cut away, and something has to stand there.
+            starts = true;
+            truncated_tokens += sides.fit(request, besides + 1)?;
+        }
+        let before = sides.ids().take(sides.blank_start());
+        let prefix = starts.then_some(marks.start).into_iter().chain(before).collect();
+        let after: Vec<u32> = sides.ids().skip(sides.blank_start()).collect();
+        let end = ends.then_some(marks.end);
+        let continuation = |ids: Vec<u32>| ids.into_iter().chain(after.iter().copied()).chain(end).collect();
+        let continuations = candidates.into_iter().map(continuation).collect();
+        Ok(Self { prefix, continuations, truncated_tokens })
+    }
+
+    /// The same continuations after nothing: how probable they are whatever the prompt.
+    pub fn unconditional(&self, marks: Marks) -> Self {
+        Self { prefix: vec![marks.start], continuations: self.continuations.clone(), truncated_tokens: 0 }
+    }
+
+    /// Tokens that the network reads.
+    pub fn num_read(&self) -> usize {
+        self.prefix.len() + self.num_scored() - self.continuations.len()
+    }
+
+    /// Tokens that are scored.
+    pub fn num_scored(&self) -> usize {
+        self.continuations.iter().map(Vec::len).sum()
+    }
+}
+
+/// Bytes of the text of each continuation, before any of it is cut.
+pub fn continuation_bytes(request: &Request) -> Vec<usize> {
+    let texts = match &request.ask {
+        Ask::Word { words: texts } | Ask::Choice { candidates: texts, .. } => texts.as_slice(),
+        Ask::Classify { .. } => &[],
+    };
+    let parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
+    let after: usize = parts
+        .skip_while(|part| **part != Part::Blank)
+        .map(|part| if let Part::Text { text, .. } = part { text.len() } else { 0 })
+        .sum();
+    texts.iter().map(|text| text.len() + after).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Prompt;
+
+    const MARKS: Marks = Marks { start: 2, end: 0, begins_every_text: false };
+
+    fn text(text: &str, shortenable: bool) -> Part {
+        Part::Text { text: text.to_owned(), shortenable }
+    }
+
+    fn choice(side_a: Vec<Part>, candidates: &[&str], end_of_piece: bool, max_tokens: usize) -> Request {
+        let candidates = candidates.iter().map(ToString::to_string).collect();
+        Request {
+            id: "dev-0".into(),
+            prompt: Prompt { side_a, side_b: vec![] },
+            ask: Ask::Choice { candidates, end_of_piece, length_penalty: 0.0 },
+            max_tokens,
+        }
+    }
+
+    fn ids(text: &str) -> Vec<u32> {
+        Tokenizer::builtin().encode(text).expect("plain text")
+    }
+
+    fn encoding(request: &Request, marks: Marks) -> Encoding {
+        Encoding::of_candidates(&Tokenizer::builtin(), marks, request).expect("it fits")
+    }
+
+    #[test]
+    fn what_is_before_the_blank_is_the_prefix_and_what_follows_it_ends_every_continuation() {
+        let parts = || vec![text("it is", false), Part::Blank, text(" today .", false)];
+        let request = choice(parts(), &[" hot", " very cold"], false, 64);
+        let found = encoding(&request, MARKS);
+        assert_eq!(found.prefix, ids("it is"));
+        let with_rest = |answer: &str| [ids(answer), ids(" today .")].concat();
+        assert_eq!(found.continuations, [with_rest(" hot"), with_rest(" very cold")]);
+        assert_eq!(continuation_bytes(&request), [4 + 8, 10 + 8]);
+        let ended = encoding(&choice(parts(), &[" hot"], true, 64), MARKS);
+        assert_eq!(ended.continuations, [[with_rest(" hot"), vec![0]].concat()]);
+        let started = encoding(&request, Marks { begins_every_text: true, ..MARKS });
+        assert_eq!(started.prefix, [vec![2], ids("it is")].concat());
+    }
+
+    #[test]
+    fn without_a_text_before_the_blank_the_start_of_a_text_is_the_prefix() {
+        let request = choice(vec![Part::Blank, text(" it is", false)], &[" so"], false, 64);
+        assert_eq!(encoding(&request, MARKS).prefix, [2]);
+        // Four tokens of the answer leave no room for another before them.
+        let request = choice(vec![text("it is", true), Part::Blank], &[" so it is now"], false, 4);
+        let error = Encoding::of_candidates(&Tokenizer::builtin(), MARKS, &request).expect_err("no room");
+        assert!(error.to_string().contains("1 tokens too long for 4"), "{error}");
+    }
+
+    #[test]
+    fn the_longest_continuation_fits() {
+        let before = "the cat sat on the mat and looked at the cow ".repeat(4);
+        let request = choice(vec![text(&before, true), Part::Blank], &[" a", " a b c d"], true, 20);
+        let found = encoding(&request, MARKS);
+        let longest = found.continuations.iter().map(Vec::len).max().expect("two");
+        assert_eq!(found.prefix.len() + longest, 20);
+        assert_eq!(found.truncated_tokens, ids(&before).len() + longest - 20);
+    }
+}
