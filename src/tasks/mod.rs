@@ -23,19 +23,22 @@ pub use sample::{Reading, Sample, Split};
 pub use stream::Samples;
 pub use task::{Form, Head, Task};
 
-/// The task files inside the binary, by name.
-pub const FILES: &[(&str, &str)] = &[
-    ("boolq", include_str!("../../tasks/superglue/boolq.toml")),
-    ("cb", include_str!("../../tasks/superglue/cb.toml")),
-    ("copa", include_str!("../../tasks/superglue/copa.toml")),
-    ("multirc", include_str!("../../tasks/superglue/multirc.toml")),
-    ("record", include_str!("../../tasks/superglue/record.toml")),
-    ("rte", include_str!("../../tasks/superglue/rte.toml")),
-    ("wic", include_str!("../../tasks/superglue/wic.toml")),
-    ("wsc", include_str!("../../tasks/superglue/wsc.toml")),
-    ("ax_b", include_str!("../../tasks/superglue/ax_b.toml")),
-    ("ax_g", include_str!("../../tasks/superglue/ax_g.toml")),
-];
+/// Names, paths and texts of the task files in these folders of `tasks/`.
+macro_rules! files {
+    ($($folder:literal: $($name:literal),+;)+) => {
+        &[$($((
+            $name,
+            concat!("tasks/", $folder, "/", $name, ".toml"),
+            include_str!(concat!("../../tasks/", $folder, "/", $name, ".toml")),
+        ),)+)+]
+    };
+}
+
+/// The task files inside the binary: name, path in the source tree, text.
+pub const FILES: &[(&str, &str, &str)] = files! {
+    "superglue": "boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc", "ax_b", "ax_g";
+    "lm": "lambada";
+};
 
 /// The suites: groups of tasks whose scores are averaged.
 pub const SUITES: &[(&str, &[&str])] = &[(
@@ -46,7 +49,7 @@ pub const SUITES: &[(&str, &[&str])] = &[(
 
 /// The names of the tasks inside the binary.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(name, _)| *name)
+    FILES.iter().map(|(name, ..)| *name)
 }
 
 /// The tasks of a suite, whose scores are averaged.

@@ -102,8 +102,8 @@ impl Task {
     /// A known task by its name (in any spelling of case, `-` and `_`), or a task file by its path.
     pub fn find(name_or_path: &str) -> Result<Self, TaskError> {
         let plain = |name: &str| name.to_lowercase().replace('-', "_");
-        if let Some((name, text)) = FILES.iter().find(|(name, _)| *name == plain(name_or_path)) {
-            return Self::parse(text, &format!("tasks/superglue/{name}.toml"));
+        if let Some((_, path, text)) = FILES.iter().find(|(name, ..)| *name == plain(name_or_path)) {
+            return Self::parse(text, path);
         }
         let path = Path::new(name_or_path);
         if path.extension().is_some_and(|extension| extension == "toml") || path.is_file() {
@@ -257,7 +257,10 @@ impl Task {
             .ok_or_else(|| TaskError::Unlabelled { task: self.name.clone(), guid: sample.guid.clone() })?;
         // WSC learns from true rows only, where the noun phrase, the first candidate, is right.
         let label = if sample.reading == Reading::Best { label } else { 0 };
-        let loss = if sample.reading == Reading::Greedy { Loss::Generative } else { self.recipe.loss };
+        let loss = match sample.reading {
+            Reading::Greedy | Reading::Continuation => Loss::Generative,
+            Reading::Best | Reading::FirstIsBest => self.recipe.loss,
+        };
         Ok(Example { request: sample.request, label, loss })
     }
 

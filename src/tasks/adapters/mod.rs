@@ -2,6 +2,7 @@
 
 mod ax_g;
 mod copa;
+mod lambada;
 mod multirc;
 mod record;
 mod wsc;
@@ -18,7 +19,7 @@ use crate::data::python_random::PythonRandom;
 
 /// The adapters that a task file can name.
 pub const ADAPTERS: &[&dyn Adapter] =
-    &[&ax_g::AxG, &copa::Copa, &multirc::MultiRc, &record::Record, &wsc::Wsc];
+    &[&ax_g::AxG, &copa::Copa, &lambada::Lambada, &multirc::MultiRc, &record::Record, &wsc::Wsc];
 
 /// Turns rows into items where a task file can't say how.
 pub trait Adapter: Sync {

@@ -1,0 +1,101 @@
+//! LAMBADA: passages become questions, and GLM's scores are those of the published code.
+//!
+//! The recordings are in `$GLM_EVAL_SHARED` (default `../shared`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use glm_eval::model::{Build, Head, ModelSource};
+use glm_eval::request::{Ask, Part, Request};
+use glm_eval::tasks::{Sample, Split, Task, TaskData, TaskError};
+use serde_json::{Value, json};
+
+/// The samples of some passages.
+fn samples(passages: &[&str]) -> Result<Vec<Sample>, TaskError> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("test.jsonl");
+    let rows: Vec<String> = passages.iter().map(|text| json!({"text": text}).to_string()).collect();
+    fs::write(&file, rows.join("\n")).expect("a temporary file");
+    let task = Task::find("lambada").expect("a known task");
+    let data = TaskData::from_files(&task, folder.path(), BTreeMap::from([(Split::Val, file)]));
+    task.samples(&data, Split::Val, &task.form())?.collect()
+}
+
+/// The request as it is asked: the word need not end the text.
+fn open(sample: &Sample) -> Request {
+    let mut request = sample.request.clone();
+    let Ask::Choice { end_of_piece, .. } = &mut request.ask else { panic!("a choice") };
+    *end_of_piece = false;
+    request
+}
+
+#[test]
+fn the_last_word_is_asked_for_after_all_that_comes_before_it() {
+    let samples = samples(&["It rained.\n\nShe took her  umbrella", "a b "]).expect("two passages");
+    let told = |sample: &Sample| {
+        let [Part::Text { text, .. }, Part::Blank] = &sample.request.prompt.side_a[..] else {
+            panic!("a text, a blank")
+        };
+        let Ask::Choice { candidates, .. } = &sample.request.ask else { panic!("a choice") };
+        (text.clone(), candidates.clone(), sample.label)
+    };
+    let expected = ("It rained.\n\nShe took her".to_owned(), vec![" umbrella".to_owned()], Some(1));
+    assert_eq!(told(&samples[0]), expected);
+    assert_eq!(told(&samples[1]), ("a".to_owned(), vec![" b".to_owned()], Some(1)));
+}
+
+#[test]
+fn a_passage_of_one_word_is_an_error_with_its_place() {
+    let error = samples(&["two words", "one"]).expect_err("there is no last word").to_string();
+    assert!(error.ends_with("test.jsonl:2: the passage \"one\" has no last word after others"), "{error}");
+}
+
+/// The shared folder; `None`, with a message, where it is missing on a developer's machine.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn shared() -> Option<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let folder = std::env::var_os("GLM_EVAL_SHARED").map_or(default, PathBuf::from);
+    if folder.join("golden/tasks").is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing in CI", folder.display());
+    eprintln!("skipped: {} has no golden/tasks; set GLM_EVAL_SHARED", folder.display());
+    None
+}
+
+#[test]
+fn glm_scores_passages_as_the_published_code_does() {
+    let Some(shared) = shared() else { return };
+    let recorded = fs::read_to_string(shared.join("golden/tasks/language_model.json")).expect("a recording");
+    let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
+    let case = &recorded["cases"]["lambada_strict_bi"];
+    let window = case["settings"]["seq_length"].as_u64().expect("a length") as usize;
+    let passages: Vec<&str> =
+        recorded["raw"]["lambada"].as_array().expect("texts").iter().flat_map(Value::as_str).collect();
+    let weights = shared.join("golden").join(recorded["model"].as_str().expect("a model"));
+    let tokenizer = shared.join("tokenizers/bert-base-uncased");
+    let source = ModelSource::open(weights.to_str().expect("UTF-8"), Some(&tokenizer)).expect("a model");
+    let (dtype, device) = (DType::F32, Device::Cpu);
+    let build = Build { seed: 1, head: Head::Vocabulary, is_trained: false, dropout: 0.0, dtype, device };
+    let model = source.build(&build).expect("the weights fit");
+    let mut compared = 0;
+    for (index, sample) in samples(&passages).expect("the recorded passages").iter().enumerate() {
+        let request = open(sample);
+        let scores = &case["per_row"][index];
+        // The published code cuts longer passages at the front; our window of 512 holds every passage there is.
+        if model.cost(&request).expect("it fits").computed > window {
+            continue;
+        }
+        let answer = model.answer(&[&request]).expect("an answer").remove(0).candidates.remove(0);
+        let loss = scores["loss_sum"].as_f64().expect("a loss");
+        assert!((answer.score + loss).abs() < 2e-4, "{index}: {} for {loss}", -answer.score);
+        assert_eq!(answer.num_tokens as u64, scores["loss_tokens"], "{index}");
+        let wanted = case["answer_tokens"][index].as_array().expect("tokens");
+        let is_greedy = scores["argmax_at_scored"].as_array() == Some(wanted);
+        assert_eq!(answer.is_greedy, is_greedy, "{index}");
+        compared += 1;
+    }
+    assert!(compared >= 4, "{compared} of {} were compared", passages.len());
+}
