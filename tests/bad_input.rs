@@ -156,7 +156,7 @@ fn names_that_nothing_has() {
         ("show rte --guid dev-99", &["no val sample has the id dev-99"]),
         ("show rte --model glm-tinny", &["no model `glm-tinny`", "did you mean `glm-tiny`?"]),
         ("run rte --model glm-base", &["not bundled: download"]),
-        ("run rte --model gpt2", &["`glm-tiny` is bundled", "glm-eval ls models"]),
+        ("run rte --model gpt2", &["`glm-tiny`", "glm-eval ls models"]),
         ("run rte --patterns 9", &["there is no pattern 9"]),
         ("run rte --limitt 3", &["unexpected argument '--limitt'", "--limit"]),
         ("run rte --epochs 0", &["--epochs 0", "zero-shot"]),

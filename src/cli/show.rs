@@ -77,6 +77,8 @@ enum SplitArg {
 enum HeadArg {
     Cloze,
     Classifier,
+    #[value(alias = "text_to_text")]
+    TextToText,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -151,6 +153,7 @@ impl Show {
         let head = match self.head {
             HeadArg::Cloze => Head::Cloze,
             HeadArg::Classifier => Head::Classifier,
+            HeadArg::TextToText => Head::TextToText,
         };
         let max_tokens = self.max_length.unwrap_or(published.max_tokens);
         Ok(Form { pattern: id, head, multi_token, max_tokens, ..published })
@@ -224,6 +227,7 @@ impl View<'_> {
         let Self { task, form, split, sample, .. } = self;
         let how = match (form.head, form.multi_token) {
             (Head::Classifier, _) => "classification head".to_owned(),
+            (Head::TextToText, _) => "text to text".to_owned(),
             (Head::Cloze, false) => format!("pattern {}", form.pattern),
             (Head::Cloze, true) => format!("pattern {}, words as texts", form.pattern),
         };

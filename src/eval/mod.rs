@@ -41,7 +41,7 @@ pub struct Settings {
     /// Which epoch counts.
     pub rule: Rule,
     /// Blanks, or a classification head.
-    pub head: Head,
+    pub head: Option<Head>,
     /// Which patterns.
     pub patterns: Patterns,
     /// Ask one-token words as texts too.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::{EvalError, FullRecipe, Settings};
-use crate::model::ModelSource;
+use crate::model::{Family, ModelSource};
 use crate::results::ours::{Mode, unit_name};
-use crate::tasks::{Form, Kind, Split, Task, TaskData};
+use crate::tasks::{Form, Head, Kind, Split, Task, TaskData};
 
 /// Which patterns of a task are run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,6 +192,18 @@ fn locate(task: &Task, settings: &Settings) -> Result<TaskData, EvalError> {
     Ok(data)
 }
 
+/// What a family answers a task with where nothing is asked for: its published form, as far as the task has it.
+fn own_head(family: Family, task: &Task, mode: Mode) -> Head {
+    let has_classifier = task.classifier.is_some();
+    match family {
+        Family::T5 if task.text_to_text.is_some() => Head::TextToText,
+        // A head that is not trained knows nothing.
+        Family::Bert | Family::Roberta if has_classifier && mode == Mode::Finetune => Head::Classifier,
+        Family::Bart if has_classifier => Head::Classifier,
+        _ => Head::Cloze,
+    }
+}
+
 /// The form in which a task is asked: one-token words as such where they are one token, else as texts.
 fn form_of(
     task: &Task,
@@ -207,7 +219,7 @@ fn form_of(
             .map_err(|e| EvalError::Impossible(e.to_string()))?;
     Ok(Form {
         pattern,
-        head: settings.head,
+        head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),
         multi_token: settings.multi_token || needs_texts,
         max_tokens: recipe.recipe.max_tokens,
         loss: recipe.recipe.loss,

@@ -97,7 +97,7 @@ fn settings() -> Settings {
     Settings {
         mode: Mode::ZeroShot,
         rule: Rule::Last,
-        head: Head::Cloze,
+        head: Some(Head::Cloze),
         patterns: Patterns::Recipe,
         multi_token: false,
         seeds: vec![1],

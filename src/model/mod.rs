@@ -4,17 +4,21 @@
 //! tokens (a [`LanguageModel`]). What they share is here: weights, prompts, losses, and the registry of known models.
 
 mod architecture;
+pub mod bart;
 pub mod causal;
 pub mod config;
+pub mod encoder_decoder;
 mod family;
 pub mod glm;
 pub mod gpt2;
 mod language_model;
+pub mod layers;
 pub mod llama;
 pub mod loss;
 mod parameters;
 pub mod prompt;
 pub mod registry;
+pub mod t5;
 pub mod weights;
 
 pub use architecture::{Architecture, Build, Head, Part, Sizes};

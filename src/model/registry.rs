@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use super::architecture::{Architecture, Build, Head, Part};
-use super::{ConfigError, Family, LanguageModel, ModelError, glm, gpt2, llama, weights};
+use super::{ConfigError, Family, LanguageModel, ModelError, bart, glm, gpt2, llama, t5, weights};
 use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -15,6 +15,7 @@ const BUNDLED: &[(&str, &str)] = &[
     ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
     // Of the same size, so of the same recipe.
     ("gpt-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
+    ("t5-tiny", include_str!("../../models/t5-tiny/recipe.toml")),
 ];
 /// The recipe's file in a model directory.
 const RECIPE: &str = "recipe.toml";
@@ -200,7 +201,9 @@ pub fn architecture(
         Family::Glm => Ok(Box::new(glm::Config::resolve(config, tensors, None)?)),
         Family::Gpt2 => Ok(Box::new(gpt2::Config::from_json(config.expect("it names its family"))?)),
         Family::Llama => Ok(Box::new(llama::Config::from_json(config.expect("it names its family"))?)),
-        Family::Bert | Family::Roberta | Family::T5 | Family::Bart => Err(ConfigError::NotBuiltYet(family)),
+        Family::T5 => Ok(Box::new(t5::Config::resolve(config.expect("it names its family"), tensors)?)),
+        Family::Bart => Ok(Box::new(bart::Config::from_json(config.expect("it names its family"))?)),
+        Family::Bert | Family::Roberta => Err(ConfigError::NotBuiltYet(family)),
     }
 }
 
@@ -223,7 +226,8 @@ impl Known {
 
 /// The bundled models, then the published ones, family by family.
 pub fn known() -> impl Iterator<Item = Known> {
-    let all = glm::published().chain(gpt2::published()).chain(llama::published());
+    let all = glm::published().chain(t5::published()).chain(bart::published());
+    let all = all.chain(gpt2::published()).chain(llama::published());
     let (bundled, others): (Vec<Known>, Vec<Known>) = all.partition(Known::is_bundled);
     bundled.into_iter().chain(others)
 }

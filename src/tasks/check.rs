@@ -74,6 +74,7 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
         );
     }
     check_patterns(file, |template| known_field(template, false))?;
+    check_text_to_text(file, |template| known_field(template, false))?;
     check_recipe(file)?;
     file.choices.iter().try_for_each(|template| known_field(template, false))?;
     if let Some(classifier) = &file.classifier {
@@ -129,6 +130,41 @@ fn check_patterns(
         }
     }
     Ok(())
+}
+
+/// No blank, fields that are known, a word for each label or for none.
+fn check_text_to_text(
+    file: &TaskFile,
+    known_field: impl Fn(&Template) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let Some(spec) = &file.text_to_text else { return Ok(()) };
+    let problem = |what: String, near| Err(Problem { place: "[text_to_text]".into(), what, near });
+    for part in &spec.input {
+        match part {
+            PartSpec::Blank => {
+                return problem("text to text has no blank: the answer is a whole text".into(), None);
+            }
+            PartSpec::Text { template, .. } => known_field(template)?,
+        }
+    }
+    if spec.input.is_empty() {
+        return problem("the input has no parts".into(), None);
+    }
+    let labels: Vec<String> = file.labels.iter().map(ToString::to_string).collect();
+    if let Some(label) = spec.words.keys().find(|label| !labels.contains(*label)) {
+        let near = nearest(label, labels.iter().map(String::as_str));
+        return problem(format!("text_to_text: there is no label `{label}`"), near);
+    }
+    if let Some((label, _)) = spec.words.iter().find(|(_, word)| word.trim().is_empty()) {
+        return problem(format!("text_to_text: the word for the label `{label}` is empty"), None);
+    }
+    let may_have_none = file.kind == Kind::Choice && spec.words.is_empty();
+    match labels.iter().find(|label| !spec.words.contains_key(*label)) {
+        Some(label) if !may_have_none => {
+            problem(format!("text_to_text has no word for the label `{label}`"), None)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A pattern that is there, and numbers that can be learned with.

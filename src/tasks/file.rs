@@ -48,6 +48,9 @@ pub struct TaskFile {
     /// The inputs of a classification head, if there is such a form.
     #[serde(default)]
     pub classifier: Option<ClassifierSpec>,
+    /// How a text-to-text model is asked, if there is such a form.
+    #[serde(default)]
+    pub text_to_text: Option<TextToTextSpec>,
     /// The metrics; the first selects the best epoch.
     pub metrics: Vec<MetricSpec>,
     /// What the first metric is without any skill.
@@ -334,6 +337,17 @@ pub struct ClassifierSpec {
     /// The candidates, where they aren't the ones of the cloze.
     #[serde(default)]
     pub candidates: Vec<Template>,
+}
+
+/// How a text-to-text model (T5) is asked: a text to read, and the text to answer with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextToTextSpec {
+    /// The parts of the text, without a blank. Each part is tokenized on its own.
+    pub input: Vec<PartSpec>,
+    /// What stands for each label; without them, the sample's own candidates are answered.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
 }
 
 /// A metric of a task.

@@ -10,7 +10,7 @@ use super::check::{CANDIDATE, check, line_of};
 use super::error::{TaskError, nearest};
 use super::file::{
     Chance, ClassifierSpec, DataSpec, FieldSpec, FileSpec, Kind, Label, MetricSpec, PartSpec, PatternSpec,
-    Recipe, Source, TaskFile,
+    Recipe, Source, TaskFile, TextToTextSpec,
 };
 use super::located::TaskData;
 use super::sample::{Sample, Split};
@@ -29,6 +29,8 @@ pub enum Head {
     Cloze,
     /// A classification head over text pairs.
     Classifier,
+    /// A text that is answered with another.
+    TextToText,
 }
 
 /// The form in which a task is asked.
@@ -75,6 +77,8 @@ pub struct Task {
     pub patterns: Vec<PatternSpec>,
     /// The inputs of a classification head, if there is such a form.
     pub classifier: Option<ClassifierSpec>,
+    /// How a text-to-text model is asked, if there is such a form.
+    pub text_to_text: Option<TextToTextSpec>,
     /// The metrics; the first selects.
     pub metrics: Vec<MetricSpec>,
     /// What the first metric is without any skill.
@@ -152,6 +156,7 @@ impl Task {
             data: parsed.data,
             patterns: parsed.patterns,
             classifier: parsed.classifier,
+            text_to_text: parsed.text_to_text,
             metrics: parsed.metrics,
             chance: parsed.chance,
             recipe: parsed.recipe,
@@ -232,8 +237,16 @@ impl Task {
             files.extend(data.extra_train.iter().cloned());
         }
         self.pattern(form.pattern)?;
-        if form.head == Head::Classifier && self.classifier.is_none() {
-            let what = "the task file has no [classifier], so there is no form for a classification head";
+        let missing = match form.head {
+            Head::Classifier if self.classifier.is_none() => {
+                Some("the task file has no [classifier], so there is no form for a classification head")
+            }
+            Head::TextToText if self.text_to_text.is_none() => {
+                Some("the task file has no [text_to_text], so there is no form for a text-to-text model")
+            }
+            _ => None,
+        };
+        if let Some(what) = missing {
             return Err(TaskError::Unsupported { task: self.name.clone(), what: what.to_owned() });
         }
         Samples::open(self, files, split, form.clone())
@@ -272,19 +285,30 @@ impl Task {
     /// Turns an item into a sample.
     pub(super) fn sample(&self, item: Item, doc_id: usize, form: &Form) -> Result<Sample, TaskError> {
         let doc = item.row.object.clone();
-        // A classification head may see the labels only, although the cloze has candidates (WSC).
-        let for_each = self.classifier.as_ref().is_some_and(|classifier| classifier.for_each_candidate);
-        let has_own = self.kind == Kind::Choice && (form.head == Head::Cloze || for_each);
+        // Other forms may answer with labels, although the cloze has candidates (WSC by a head, COPA text to text).
+        let answers_itself = match form.head {
+            Head::Cloze => true,
+            Head::Classifier => self.classifier.as_ref().is_some_and(|spec| spec.for_each_candidate),
+            Head::TextToText => self.text_to_text.as_ref().is_some_and(|spec| spec.words.is_empty()),
+        };
+        let has_own = self.kind == Kind::Choice && answers_itself;
         let candidates = if has_own { self.candidates(&item)? } else { Vec::new() };
         let request = Request {
             id: if item.copy == 0 { item.guid.clone() } else { format!("{}/{}", item.guid, item.copy) },
             prompt: match form.head {
-                Head::Cloze => self.prompt(&item, form)?,
+                Head::Cloze => {
+                    let PatternSpec { side_a, side_b, .. } = self.pattern(form.pattern)?;
+                    Prompt { side_a: self.parts(side_a, &item)?, side_b: self.parts(side_b, &item)? }
+                }
                 Head::Classifier => Prompt::default(),
+                Head::TextToText => {
+                    Prompt { side_a: self.parts(&self.text_to_text().input, &item)?, side_b: Vec::new() }
+                }
             },
             ask: match form.head {
                 Head::Cloze => self.cloze(&candidates, form)?,
                 Head::Classifier => self.classify(&item)?,
+                Head::TextToText => self.texts(candidates.clone(), form),
             },
             max_tokens: form.max_tokens,
         };
@@ -310,16 +334,30 @@ impl Task {
         })
     }
 
-    fn prompt(&self, item: &Item, form: &Form) -> Result<Prompt, TaskError> {
-        let pattern = self.pattern(form.pattern)?;
+    /// The parts of a prompt, with the item's fields.
+    fn parts(&self, parts: &[PartSpec], item: &Item) -> Result<Vec<Part>, TaskError> {
         let part = |part: &PartSpec| match part {
             PartSpec::Blank => Ok(Part::Blank),
             PartSpec::Text { template, shortenable } => {
                 Ok(Part::Text { text: self.fill(template, item)?, shortenable: *shortenable })
             }
         };
-        let side = |parts: &[PartSpec]| parts.iter().map(part).collect::<Result<_, TaskError>>();
-        Ok(Prompt { side_a: side(&pattern.side_a)?, side_b: side(&pattern.side_b)? })
+        parts.iter().map(part).collect()
+    }
+
+    fn text_to_text(&self) -> &TextToTextSpec {
+        self.text_to_text.as_ref().expect("`samples` has checked that there is one")
+    }
+
+    /// Whole texts to answer with, to their end: what stands for the labels, or the sample's own candidates.
+    fn texts(&self, candidates: Vec<String>, form: &Form) -> Ask {
+        let words = &self.text_to_text().words;
+        let words: Vec<String> =
+            self.labels.iter().filter_map(|label| Some(format!(" {}", words.get(label)?.trim()))).collect();
+        match words.is_empty() {
+            true => Ask::Choice { candidates, end_of_piece: true, length_penalty: form.length_penalty },
+            false => Ask::Choice { candidates: words, end_of_piece: true, length_penalty: 0.0 },
+        }
     }
 
     /// The sample's own candidates, with their leading space.

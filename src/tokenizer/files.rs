@@ -60,10 +60,8 @@ fn vocab_txt(path: &Path) -> Result<Vocabulary, TokenizerError> {
 
 /// Pieces with their ids, and the merges, best first.
 fn vocab_json(pieces: &Path, merges: &Path) -> Result<Vocabulary, TokenizerError> {
-    let Entries(entries) = serde_json::from_slice(&read(pieces)?).map_err(|source| TokenizerError::Json {
-        path: pieces.to_path_buf(),
-        expected: "vocab.json",
-        source,
+    let Entries { pieces: entries, .. } = serde_json::from_slice(&read(pieces)?).map_err(|source| {
+        TokenizerError::Json { path: pieces.to_path_buf(), expected: "vocab.json", source }
     })?;
     let merges = merges_txt(merges)?;
     let num_pieces = entries.len();

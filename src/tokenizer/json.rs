@@ -1,5 +1,5 @@
-//! `tokenizer.json`, the format of the Hugging Face tokenizers library: a strict reader for BERT's `WordPiece` and for
-//! byte-level BPE, and a writer whose bytes depend on nothing but the vocabulary.
+//! `tokenizer.json`, the format of the Hugging Face tokenizers library: a strict reader for BERT's `WordPiece`, for
+//! byte-level BPE and for T5's Unigram, and a writer whose bytes depend on nothing but the vocabulary.
 //!
 //! Only GLM's own special tokens are recognised in texts, whatever else `added_tokens` lists. `truncation`, `padding`
 //! and `post_processor` are not read: here nothing is cut off or added behind the caller's back.
@@ -7,15 +7,20 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::TokenizerError;
-use super::special::{Command, Family};
+use super::special::Command;
 use super::vocabulary::{BertNormalization, Cutting, Vocabulary};
 
 /// Pieces with their ids, in the order of the file, so that a piece that is there twice can be seen.
-pub(super) struct Entries(pub Vec<(String, u32)>);
+#[derive(Default)]
+pub(super) struct Entries {
+    pub pieces: Vec<(String, u32)>,
+    /// Log-probabilities, of a Unigram model, whose pieces have no ids but their places.
+    pub scores: Vec<f64>,
+}
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -28,17 +33,20 @@ impl<'de> Deserialize<'de> for Entries {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
+                let mut entries = Entries::default();
                 while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                    entries.pieces.push(entry);
                 }
-                Ok(Entries(entries))
+                Ok(entries)
             }
 
-            /// The list of a Unigram model; `parse` says that this is the wrong kind of model.
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entries, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Entries(Vec::new()))
+                let mut entries = Entries::default();
+                while let Some((piece, score)) = seq.next_element()? {
+                    entries.pieces.push((piece, entries.scores.len() as u32));
+                    entries.scores.push(score);
+                }
+                Ok(entries)
             }
         }
         deserializer.deserialize_any(Pieces)
@@ -69,6 +77,7 @@ struct Model {
     merges: Vec<Merge>,
     max_input_chars_per_word: Option<usize>,
     unk_token: Option<String>,
+    unk_id: Option<usize>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
     dropout: Option<f64>,
@@ -105,11 +114,12 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vocabulary, TokenizerEr
         source,
     })?;
     let File { added_tokens, normalizer, pre_tokenizer, mut model } = file;
-    let mut entries = std::mem::take(&mut model.vocab.0);
+    let Entries { pieces: mut entries, scores } = std::mem::take(&mut model.vocab);
     let cutting = match model.kind.as_str() {
         "WordPiece" => wordpiece(path, &model, normalizer, pre_tokenizer.as_ref())?,
         "BPE" => byte_level(path, model, normalizer.as_ref(), pre_tokenizer.as_ref())?,
-        _ => return Err(unsupported(path, "model.type", model.kind, "WordPiece or BPE")),
+        "Unigram" => unigram(path, &model, scores, normalizer, pre_tokenizer.as_ref())?,
+        _ => return Err(unsupported(path, "model.type", model.kind, "WordPiece, BPE or Unigram")),
     };
     let num_model_pieces = entries.len();
     let known: std::collections::HashSet<(String, u32)> = entries.iter().cloned().collect();
@@ -201,6 +211,36 @@ fn digits_first(pre_tokenizer: Option<&Value>) -> Option<&Value> {
     }
 }
 
+/// White space becomes the first character of the word after it.
+pub(super) const META: &str = "▁";
+
+fn unigram(
+    path: &Path,
+    model: &Model,
+    scores: Vec<f64>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<&Value>,
+) -> Result<Cutting, TokenizerError> {
+    // Older files cut at white space first, which is the same where words get their white space back one by one.
+    let steps = pre_tokenizer.and_then(|value| value.get("pretokenizers")).and_then(Value::as_array);
+    let steps: Vec<&Value> =
+        steps.map_or_else(|| pre_tokenizer.into_iter().collect(), |all| all.iter().collect());
+    let (meta, before) =
+        steps.split_last().map_or((None, &steps[..]), |(last, before)| (Some(*last), before));
+    require(path, "pre_tokenizer.type", kind(meta), "Metaspace")?;
+    require(path, "pre_tokenizer.replacement", meta.and_then(|m| m.get("replacement")?.as_str()), META)?;
+    if let Some(other) = before.iter().find(|step| kind(Some(step)) != Some("WhitespaceSplit")) {
+        return Err(unsupported(path, "pre_tokenizer", other.to_string(), "WhitespaceSplit and Metaspace"));
+    }
+    if model.byte_fallback {
+        return Err(unsupported(path, "model.byte_fallback", "set".into(), "Unigram without it"));
+    }
+    let Some(unknown) = model.unk_id.filter(|&id| id < scores.len()) else {
+        return Err(unsupported(path, "model.unk_id", format!("{:?}", model.unk_id), "the place of a piece"));
+    };
+    Ok(Cutting::Unigram { scores, unknown, normalizer })
+}
+
 /// Reads `a b`.
 pub(super) fn split_merge(
     path: &Path,
@@ -286,8 +326,14 @@ pub(super) fn write(vocabulary: &Vocabulary, commands: &[Command]) -> String {
             };
             (Value::Null, pre_tokenizer, byte_level, model)
         }
+        Cutting::Unigram { scores, unknown, normalizer } => {
+            let meta =
+                json!({"type": "Metaspace", "replacement": META, "prepend_scheme": "always", "split": true});
+            let vocab: Vec<_> = pieces.iter().zip(scores).collect();
+            let model = json!({"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": false});
+            (normalizer.clone().unwrap_or_default(), meta.clone(), meta, model)
+        }
     };
-    debug_assert_eq!(normalizer.is_null(), vocabulary.family != Family::Bert);
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
         "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": decoder,

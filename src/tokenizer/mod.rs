@@ -18,15 +18,17 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
-use tokenizers::models::{bpe, wordpiece::WordPiece};
-use tokenizers::normalizers::BertNormalizer;
+use tokenizers::models::{bpe, unigram::Unigram, wordpiece::WordPiece};
+use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
 use tokenizers::pre_tokenizers::{
     bert::BertPreTokenizer, byte_level::ByteLevel, digits::Digits, sequence::Sequence,
 };
 
 pub use error::TokenizerError;
+use json::META;
 use special::{Command, Stretch};
 pub use special::{Extras, Family, SpecialTokens};
+use tokenizers::{Model as _, Normalizer as _};
 use vocabulary::{Cutting, Vocabulary};
 use wordpiece::WordPieces;
 
@@ -157,10 +159,29 @@ impl Tokenizer {
             }
             Err(source) => Err(TokenizerError::Library { vocabulary: self.0.vocabulary.describe(), source }),
         };
-        match &self.0.word_pieces {
-            Some(pieces) => pieces.encode(text, ids, library),
-            None => library(text, ids),
+        match (&self.0.word_pieces, self.family()) {
+            (Some(pieces), _) => pieces.encode(text, ids, library),
+            (None, Family::T5) => self.push_words(text, ids),
+            (None, _) => library(text, ids),
         }
+    }
+
+    /// The ids of a text, each of whose words carries the white space before it as its first character. The first word
+    /// has one only where the text begins with white space: it may go on with the part before.
+    fn push_words(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+        let failed = |source| TokenizerError::Library { vocabulary: self.0.vocabulary.describe(), source };
+        let mut normalized = tokenizers::NormalizedString::from(text);
+        if let Some(normalizer) = self.0.library.get_normalizer() {
+            normalizer.normalize(&mut normalized).map_err(failed)?;
+        }
+        let text = normalized.get();
+        let mut space = if text.starts_with(char::is_whitespace) { META } else { "" };
+        for word in text.split_whitespace() {
+            let pieces = self.0.library.get_model().tokenize(&format!("{space}{word}")).map_err(failed)?;
+            ids.extend(pieces.into_iter().map(|piece| piece.id));
+            space = META;
+        }
+        Ok(())
     }
 
     /// The text of `ids`. `WordPiece` joins words with spaces (`it ' s`); byte-level vocabularies give the text back
@@ -189,6 +210,10 @@ impl Tokenizer {
                 }
             }
             return Ok(text);
+        }
+        if self.family() == Family::T5 {
+            let text = tokens.collect::<Result<String, _>>()?.replace(META, " ");
+            return Ok(text.strip_prefix(' ').map_or(text.clone(), str::to_owned));
         }
         let mut bytes = Vec::new();
         for token in tokens {
@@ -290,6 +315,15 @@ fn build(vocabulary: &Vocabulary) -> tokenizers::Result<tokenizers::Tokenizer> {
                 ]))),
                 false => library.with_pre_tokenizer(Some(byte_level)),
             };
+            Ok(library)
+        }
+        Cutting::Unigram { scores, unknown, normalizer } => {
+            let pieces = pieces.iter().cloned().zip(scores.iter().copied()).collect();
+            let mut library = tokenizers::Tokenizer::new(Unigram::from(pieces, Some(*unknown), false)?);
+            if let Some(normalizer) = normalizer {
+                let normalizer: NormalizerWrapper = serde_json::from_value(normalizer.clone())?;
+                library.with_normalizer(Some(normalizer))?;
+            }
             Ok(library)
         }
     }

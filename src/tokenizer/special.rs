@@ -52,6 +52,8 @@ pub enum Family {
     Gpt2,
     /// The same BPE with fairseq's ids.
     Roberta,
+    /// `SentencePiece`'s Unigram with T5's special tokens; never a GLM's.
+    T5,
 }
 
 /// A special token as it is written in texts.
@@ -77,13 +79,14 @@ impl Family {
             Self::Bert => "BERT",
             Self::Gpt2 => "GPT-2",
             Self::Roberta => "RoBERTa",
+            Self::T5 => "T5",
         }
     }
 
     /// Spellings of pad and end of text, start, mask, separator, unknown: in texts, and in the vocabulary.
     fn basic_tokens(self) -> [(&'static str, &'static str); 5] {
         match self {
-            Self::Bert => ["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"].map(|t| (t, t)),
+            Self::Bert | Self::T5 => ["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"].map(|t| (t, t)),
             Self::Gpt2 => [END_OF_TEXT, "[CLS]", "[MASK]", "[SEP]", "[UNK]"].map(|t| (t, t)),
             Self::Roberta => [
                 (END_OF_TEXT, "</s>"),
@@ -98,7 +101,7 @@ impl Family {
     /// What the vocabulary must bring along; nothing else could stand for it.
     fn required(self) -> Vec<&'static str> {
         match self {
-            Self::Bert => vec!["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"],
+            Self::Bert | Self::T5 => vec!["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"],
             Self::Gpt2 => vec![END_OF_TEXT],
             Self::Roberta => vec!["<s>", "</s>", "<unk>", "<mask>"],
         }
@@ -187,6 +190,7 @@ pub(super) fn published_commands(vocabulary: &Vocabulary) -> Vec<Command> {
         Family::Bert => &["[PAD]", "[CLS]", "[MASK]", "[SEP]", "[UNK]"],
         Family::Gpt2 => &[END_OF_TEXT],
         Family::Roberta => &["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        Family::T5 => &["<pad>", "</s>", "<unk>"],
     };
     let command = |text: &&'static str| {
         Some(Command { text, id: vocabulary.id(text)?, strips_left: *text == "<mask>" })

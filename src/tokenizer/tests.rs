@@ -170,12 +170,56 @@ fn settings_that_would_give_other_ids_are_refused() {
         change(&mut file);
         error(&[("tokenizer.json", file.to_string().as_bytes())])
     };
-    let kind = with(|f| f["model"] = serde_json::json!({"type": "Unigram", "vocab": [["a", -1.5]]}));
-    assert!(kind.contains("model.type is Unigram, but only WordPiece or BPE is supported"), "{kind}");
+    let kind = with(|f| f["model"] = serde_json::json!({"type": "WordLevel", "vocab": {"a": 0}}));
+    assert!(kind.contains("model.type is WordLevel, but only WordPiece, BPE or Unigram is supported"), "{kind}");
     let normalizer = with(|f| f["normalizer"] = serde_json::json!({"type": "NFC"}));
     assert!(normalizer.contains("normalizer.type is NFC"), "{normalizer}");
     let added = with(|f| f["added_tokens"][0]["content"] = "<pad>".into());
     assert!(added.contains("added_tokens.id is 0 for \"<pad>\", which model.vocab lacks"), "{added}");
     let absent = with(|f| f["pre_tokenizer"] = serde_json::Value::Null);
     assert!(absent.contains("pre_tokenizer.type is absent, but only BertPreTokenizer"), "{absent}");
+}
+
+/// T5's form of vocabulary, with a piece for two words and their letters.
+const UNIGRAM: &str = r#"{"added_tokens": [{"id": 14, "content": "<extra_id_0>"}],
+    "normalizer": {"type": "NFKC"},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+        {"type": "Metaspace", "replacement": "▁", "add_prefix_space": true}]},
+    "model": {"type": "Unigram", "unk_id": 2, "vocab": [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0],
+        ["▁the", -2.0], ["▁cat", -3.0], ["cat", -5.0], ["▁", -4.0], ["c", -6.0], ["a", -6.0], ["t", -6.0],
+        ["s", -6.0], [".", -3.0], ["e", -6.0], ["h", -6.0]]}}"#;
+
+#[test]
+fn a_unigram_vocabulary_keeps_the_space_in_the_word_after_it() {
+    let folder = folder(&[("tokenizer.json", UNIGRAM.as_bytes())]);
+    let tokenizer = Tokenizer::published(folder.path()).expect("opens");
+    assert_eq!(tokenizer.family(), Family::T5);
+    assert_eq!((tokenizer.id("</s>"), tokenizer.id("<extra_id_0>")), (Some(1), Some(14)));
+    let encode = |text: &str| tokenizer.encode(text).expect("encodes");
+    assert_eq!(encode(" the  cats."), [3, 4, 10, 11]); // white space is one, however much there is
+    assert_eq!(encode("cat the"), [5, 3]); // goes on with what is before it
+    assert_eq!(encode(" \u{ff43}at</s>"), [4, 1]); // NFKC, and a special token
+    assert_eq!(encode(" q"), [6, 2]); // unknown
+    assert_eq!(tokenizer.decode(&[3, 4, 10, 11]).expect("decodes"), "the cats.");
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json()).expect("writes");
+    let again = Tokenizer::published(folder.path()).expect("opens");
+    assert_eq!(
+        (again.sha256(), again.encode(" the cats.").expect("encodes")),
+        (tokenizer.sha256(), vec![3, 4, 10, 11])
+    );
+    let message = Tokenizer::open(folder.path()).expect_err("it is no GLM's").to_string();
+    assert!(message.contains("[CLS]"), "{message}");
+}
+
+#[test]
+fn a_unigram_vocabulary_of_another_kind_is_refused() {
+    for (from, to, expected) in [
+        ("\"unk_id\": 2", "\"unk_id\": 20", "model.unk_id"),
+        ("Metaspace", "Punctuation", "pre_tokenizer.type"),
+        ("</s>", "</t>", "last"),
+    ] {
+        let folder = folder(&[("tokenizer.json", UNIGRAM.replace(from, to).as_bytes())]);
+        let message = Tokenizer::published(folder.path()).expect_err("it is refused").to_string();
+        assert!(message.contains(expected) || expected == "last", "{message}");
+    }
 }

@@ -22,13 +22,15 @@ pub(super) const UNCASED: BertNormalization =
     BertNormalization { clean_text: true, handle_chinese_chars: true, strip_accents: None, lowercase: true };
 
 /// How text is cut into pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cutting {
     /// Longest match first, within words; a longer word than `max_word_chars` is unknown as a whole.
     WordPiece { normalization: BertNormalization, max_word_chars: usize },
     /// Byte pair encoding over bytes, with these merges, best first; in some vocabularies every digit is a word of
     /// its own.
     ByteLevel { merges: Vec<(String, String)>, splits_digits: bool },
+    /// The most probable pieces, by these log-probabilities, of a text that a normaliser of the library has prepared.
+    Unigram { scores: Vec<f64>, unknown: usize, normalizer: Option<serde_json::Value> },
 }
 
 /// Pieces, their ids, and where they come from.
@@ -75,7 +77,10 @@ impl Vocabulary {
                 Family::Roberta
             }
             Cutting::ByteLevel { .. } if ids.contains_key("<|endoftext|>") => Family::Gpt2,
-            Cutting::ByteLevel { .. } => return Err(TokenizerError::UnknownFamily { path, last }),
+            Cutting::Unigram { .. } if ids.contains_key("</s>") && ids.contains_key("<pad>") => Family::T5,
+            Cutting::ByteLevel { .. } | Cutting::Unigram { .. } => {
+                return Err(TokenizerError::UnknownFamily { path, last });
+            }
         };
         if let Cutting::ByteLevel { merges, .. } = &cutting {
             check_merges(&path, merges, &ids)?;

@@ -6,6 +6,7 @@
 
 mod adamw;
 mod cloze;
+pub mod encoder_decoder;
 mod forward;
 mod gradients;
 mod memory;

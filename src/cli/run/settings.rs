@@ -34,9 +34,9 @@ pub struct RunArgs {
     /// How the model meets the tasks
     #[arg(long, value_enum, default_value_t = ModeArg::Finetune)]
     mode: ModeArg,
-    /// Ask by filling the blank, or through a classification head
-    #[arg(long, value_enum, default_value_t = HeadArg::Cloze)]
-    head: HeadArg,
+    /// What answers [default: what the model's family was published with, as far as the task has it]
+    #[arg(long, value_enum)]
+    head: Option<HeadArg>,
     /// Folder that holds the tasks' folders, directly or one level down [default: `$GLM_EVAL_DATA`, then the cache]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -125,8 +125,13 @@ enum ModeArg {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum HeadArg {
+    /// A blank to fill
     Cloze,
+    /// A classification head over text pairs
     Classifier,
+    /// A text that is answered with another
+    #[value(alias = "text_to_text")]
+    TextToText,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -204,11 +209,12 @@ impl RunArgs {
         if mode == Mode::Finetune && Precision::of(dtype, &device).0 != DType::F32 {
             bail!("fine-tuning on a GPU needs `--dtype f32`: updates are lost in half precision");
         }
-        let head = match self.head {
+        let head = self.head.map(|head| match head {
             HeadArg::Cloze => Head::Cloze,
             HeadArg::Classifier => Head::Classifier,
-        };
-        if head == Head::Classifier && mode != Mode::Finetune {
+            HeadArg::TextToText => Head::TextToText,
+        });
+        if head == Some(Head::Classifier) && mode != Mode::Finetune {
             bail!("a classification head must be trained: use `--mode finetune`");
         }
         if self.epochs == Some(0) {

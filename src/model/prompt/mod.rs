@@ -79,7 +79,7 @@ pub fn candidate_ids(
 pub struct Sides {
     a: Vec<TokenPart>,
     b: Vec<TokenPart>,
-    /// Index of the blank's part, side B counted after side A.
+    /// Index of the blank's part, side B counted after side A; that behind the last part, where there is none.
     blank: usize,
 }
 
@@ -107,6 +107,24 @@ impl Sides {
         };
         let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<_, _>>();
         Ok(Self { a: side(side_a)?, b: side(side_b)?, blank })
+    }
+
+    /// Tokenizes a prompt part by part that has no blank: all of it is to be read.
+    ///
+    /// # Errors
+    /// When the prompt has one.
+    pub fn without_blank(tokenizer: &Tokenizer, request: &Request) -> Result<Self, EncodingError> {
+        let part = |part: &Part| match part {
+            Part::Text { text, shortenable } => {
+                Ok(TokenPart { ids: encode(tokenizer, request, text)?, shortenable: *shortenable })
+            }
+            Part::Blank => {
+                Err(EncodingError::Inputs { id: request.id.clone(), found: 1, expected: "no blank" })
+            }
+        };
+        let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<Vec<_>, _>>();
+        let (a, b) = (side(&request.prompt.side_a)?, side(&request.prompt.side_b)?);
+        Ok(Self { blank: a.len() + b.len(), a, b })
     }
 
     fn parts(&self) -> impl Iterator<Item = &TokenPart> {

@@ -27,9 +27,9 @@ impl Adapter for Record {
         "record"
     }
 
-    /// `query` is the whole statement, `query_start` and `query_end` what is before and after its blank.
+    /// `plain_passage` has its summary points as sentences of the text; `entities` are all of them, in a list; `query` is the whole statement, `query_start` and `query_end` what is before and after its blank.
     fn fields(&self) -> &'static [&'static str] {
-        &["passage", "query", "query_start", "query_end"]
+        &["passage", "plain_passage", "query", "query_start", "query_end", "entities"]
     }
 
     fn sorted_by_candidates(&self) -> bool {
@@ -42,6 +42,7 @@ impl Adapter for Record {
         let entities = entities(&passage, &text)?;
         let row_id = row.integer("idx")?;
         // As in the GPT-3 paper, summary points are a list.
+        let as_sentences = text.replace("\n@highlight\n", " ").replace("@highlight\n", " ");
         let text = text.replace("@highlight\n", "- ");
         let mut items = Vec::new();
         for question in row.objects("qas")? {
@@ -54,6 +55,8 @@ impl Adapter for Record {
             };
             let fields = vec![
                 ("passage", text.clone()),
+                ("plain_passage", as_sentences.clone()),
+                ("entities", entities.join(", ")),
                 ("query", query.clone()),
                 ("query_start", start.trim_end().to_owned()),
                 ("query_end", end.to_owned()),

@@ -30,7 +30,7 @@ impl Adapter for Wsc {
     }
 
     fn expand(&self, row: &Row, expansion: &mut Expansion<'_>) -> Result<Vec<Item>, TaskError> {
-        let learning = expansion.split == Split::Train && expansion.head == Head::Cloze;
+        let learning = expansion.split == Split::Train && expansion.head != Head::Classifier;
         let (mut item, span, wrong) =
             if row.get("pronoun").is_some() { wscr(row, expansion)? } else { official(row, expansion)? };
         if learning && item.label != Some(1) {
@@ -39,8 +39,8 @@ impl Adapter for Wsc {
         item.fields.push(("span", span.clone()));
         item.reading = match (expansion.head, wrong.is_some()) {
             (Head::Classifier, _) => Reading::Best,
-            (Head::Cloze, true) => Reading::FirstIsBest,
-            (Head::Cloze, false) => Reading::Greedy,
+            (Head::Cloze | Head::TextToText, true) => Reading::FirstIsBest,
+            (Head::Cloze | Head::TextToText, false) => Reading::Greedy,
         };
         let with = |item: Item, wrong: &[String], copy| Item {
             candidates: std::iter::once(span.clone()).chain(wrong.iter().cloned()).collect(),
