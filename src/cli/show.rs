@@ -169,7 +169,9 @@ impl Show {
         sample: &Sample,
     ) -> anyhow::Result<()> {
         let one_pair = !matches!(&sample.request.ask, Ask::Classify { pairs, .. } if pairs.len() > 1);
-        let encodings = if self.layout == Layout::Shared && one_pair {
+        let encodings = if form.head == Head::TextToText {
+            vec![] // the layouts in tokens are GLM's, which is not asked so
+        } else if self.layout == Layout::Shared && one_pair {
             vec![Encoding::shared_context(tokenizer, &sample.request)?]
         } else {
             Encoding::official(tokenizer, &sample.request)?

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::extent::{Extent, first_units};
 use super::{EvalError, Job, Settings};
-use crate::model::{Build, Head, LanguageModel, ModelSource};
+use crate::model::{Build, Family, Head, LanguageModel, ModelSource};
 use crate::request::{Ask, Part, Prompt, Request};
 use crate::results::ours::Mode;
 use crate::tasks::Split;
@@ -25,7 +25,7 @@ pub struct Size {
 impl Job {
     /// Counts samples and tokens, without computing anything.
     pub fn size(&self, model: &ModelSource, settings: &Settings) -> Result<Size, EvalError> {
-        let model = build(model, settings)?;
+        let model = build(model, Head::Vocabulary, settings)?;
         let tokens = |request: &Request| model.cost(request).map_or(0, |cost| cost.computed as u64);
         let mut size = Size::default();
         let extent = Extent::measure(&self.selection, settings.limit)?;
@@ -44,10 +44,10 @@ impl Job {
     }
 }
 
-fn build(model: &ModelSource, settings: &Settings) -> Result<Box<dyn LanguageModel>, EvalError> {
+fn build(model: &ModelSource, head: Head, settings: &Settings) -> Result<Box<dyn LanguageModel>, EvalError> {
     let build = Build {
         seed: 0,
-        head: Head::Vocabulary,
+        head,
         is_trained: settings.mode == Mode::Finetune,
         dropout: 0.0,
         dtype: settings.dtype,
@@ -59,13 +59,21 @@ fn build(model: &ModelSource, settings: &Settings) -> Result<Box<dyn LanguageMod
 /// Tokens a second that the model reads here and now: a few short batches, the fastest of them.
 pub fn probe(model: &ModelSource, settings: &Settings) -> Result<f64, EvalError> {
     let failed = |source| EvalError::model("probing the speed", source);
-    let model = build(model, settings)?;
-    let text =
-        Part::Text { text: "the quick brown fox jumps over the lazy dog . ".repeat(12), shortenable: true };
+    let text = "the quick brown fox jumps over the lazy dog . ".repeat(12);
+    // A BART is not asked in clozes.
+    let (head, ask) = if model.architecture.family() == Family::Bart {
+        let pairs = vec![(text.clone(), None)];
+        (Head::Classes { outputs: 2, spans: 0 }, Ask::Classify { pairs, num_labels: 2 })
+    } else {
+        let candidates = vec![" yes".into()];
+        (Head::Vocabulary, Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 })
+    };
+    let model = build(model, head, settings)?;
+    let text = Part::Text { text, shortenable: true };
     let request = Request {
         id: "probe".into(),
         prompt: Prompt { side_a: vec![text, Part::Blank], side_b: vec![] },
-        ask: Ask::Choice { candidates: vec![" yes".into()], end_of_piece: true, length_penalty: 0.0 },
+        ask,
         max_tokens: 128,
     };
     let batch = vec![&request; 8];

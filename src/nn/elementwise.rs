@@ -31,14 +31,13 @@ pub(super) fn unary(
     })
 }
 
-/// An op of gates and values, both of the same shape: `forward` writes `y` of gate and value, `backward` writes the
-/// gate's gradient and turns `dy` into the value's.
-pub(super) fn gated(
-    gates: &Tensor,
-    xs: &Tensor,
-    forward: fn(&mut [f32], &[f32], &[f32]),
-    backward: fn(&mut [f32], &mut [f32], &[f32], &[f32]),
-) -> Result<Tensor> {
+/// Writes `y` of gate and value.
+type Gated = fn(&mut [f32], &[f32], &[f32]);
+/// Writes the gate's gradient and turns `dy` into the value's, given gate and value.
+type GatedBackward = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
+
+/// An op of gates and values, both of the same shape.
+pub(super) fn gated(gates: &Tensor, xs: &Tensor, forward: Gated, backward: GatedBackward) -> Result<Tensor> {
     if gates.dims() != xs.dims() {
         bail!("gates {:?} for values {:?}", gates.dims(), xs.dims());
     }

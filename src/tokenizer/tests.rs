@@ -171,7 +171,10 @@ fn settings_that_would_give_other_ids_are_refused() {
         error(&[("tokenizer.json", file.to_string().as_bytes())])
     };
     let kind = with(|f| f["model"] = serde_json::json!({"type": "WordLevel", "vocab": {"a": 0}}));
-    assert!(kind.contains("model.type is WordLevel, but only WordPiece, BPE or Unigram is supported"), "{kind}");
+    assert!(
+        kind.contains("model.type is WordLevel, but only WordPiece, BPE or Unigram is supported"),
+        "{kind}"
+    );
     let normalizer = with(|f| f["normalizer"] = serde_json::json!({"type": "NFC"}));
     assert!(normalizer.contains("normalizer.type is NFC"), "{normalizer}");
     let added = with(|f| f["added_tokens"][0]["content"] = "<pad>".into());

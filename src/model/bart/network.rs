@@ -28,7 +28,7 @@ pub struct Bart {
     precision: Precision,
 }
 
-/// Epsilon of PyTorch's layer norm, which no setting changes.
+/// Epsilon of `PyTorch`'s layer norm, which no setting changes.
 const EPSILON: f64 = 1e-5;
 
 impl Bart {
@@ -71,12 +71,11 @@ impl Bart {
         }
         let rows: Vec<u32> = positions.iter().map(|&position| position + POSITION_OFFSET as u32).collect();
         let table = &stack.embed_positions;
-        let sum = match self.config.scale_embedding {
-            false => nn::embedding_sum(&[(&self.shared, ids), (table, &rows)])?,
-            true => {
-                let scale = (self.config.d_model as f64).sqrt();
-                ((nn::embedding(&self.shared, ids)? * scale)? + nn::embedding(table, &rows)?)?
-            }
+        let sum = if self.config.scale_embedding {
+            let scale = (self.config.d_model as f64).sqrt();
+            ((nn::embedding(&self.shared, ids)? * scale)? + nn::embedding(table, &rows)?)?
+        } else {
+            nn::embedding_sum(&[(&self.shared, ids), (table, &rows)])?
         };
         stack.layernorm_embedding.forward(&sum)
     }

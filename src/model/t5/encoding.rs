@@ -83,7 +83,9 @@ impl Encoding {
         let is_cloze = parts.filter(|part| **part == Part::Blank).count() > 0;
         let end = if is_cloze { tokens.after_blank } else { tokens.end };
         if has_end {
-            answers.iter_mut().for_each(|answer| answer.push(end));
+            for answer in &mut answers {
+                answer.push(end);
+            }
         }
         // A vocabulary that keeps the space in the word after it has one at the start of a text, too.
         let mut request = request.clone();

@@ -27,7 +27,8 @@ impl Adapter for Record {
         "record"
     }
 
-    /// `plain_passage` has its summary points as sentences of the text; `entities` are all of them, in a list; `query` is the whole statement, `query_start` and `query_end` what is before and after its blank.
+    /// `plain_passage` has its summary points as sentences, `entities` is the list of all; `query` is the whole statement,
+    /// `query_start` and `query_end` what is before and after its blank.
     fn fields(&self) -> &'static [&'static str] {
         &["passage", "plain_passage", "query", "query_start", "query_end", "entities"]
     }
@@ -42,7 +43,7 @@ impl Adapter for Record {
         let entities = entities(&passage, &text)?;
         let row_id = row.integer("idx")?;
         // As in the GPT-3 paper, summary points are a list.
-        let as_sentences = text.replace("\n@highlight\n", " ").replace("@highlight\n", " ");
+        let plain_passage = as_sentences(&text);
         let text = text.replace("@highlight\n", "- ");
         let mut items = Vec::new();
         for question in row.objects("qas")? {
@@ -55,7 +56,7 @@ impl Adapter for Record {
             };
             let fields = vec![
                 ("passage", text.clone()),
-                ("plain_passage", as_sentences.clone()),
+                ("plain_passage", plain_passage.clone()),
                 ("entities", entities.join(", ")),
                 ("query", query.clone()),
                 ("query_start", start.trim_end().to_owned()),
@@ -98,6 +99,19 @@ impl Adapter for Record {
     }
 }
 
+/// The passage with its summary points as sentences: a full stop comes before one where nothing else ends what is there.
+///
+/// Source: google-research/text-to-text-transfer-transformer@0068fa7 `t5/data/preprocessors.py`, `record`.
+fn as_sentences(text: &str) -> String {
+    let mut points = text.split("\n@highlight\n");
+    let mut plain = points.next().unwrap_or_default().to_owned();
+    for point in points {
+        plain.push_str(if plain.ends_with(['.', '?', '!', '"', '\'']) { " " } else { ". " });
+        plain.push_str(point);
+    }
+    plain
+}
+
 /// The texts of the entities, each once, sorted. Their places count characters, the last one included.
 fn entities(passage: &Row, text: &str) -> Result<Vec<String>, TaskError> {
     let starts: Vec<usize> = text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect();
@@ -130,4 +144,16 @@ fn answers(question: &Row) -> Result<Vec<String>, TaskError> {
         }
     }
     Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_points_become_sentences() {
+        let text = "He came.\n@highlight\nHe saw\n@highlight\nHe \"won\"\n@highlight\nThe end";
+        assert_eq!(as_sentences(text), "He came. He saw. He \"won\" The end");
+        assert_eq!(as_sentences("One"), "One");
+    }
 }
