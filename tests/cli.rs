@@ -106,7 +106,7 @@ fn every_list_is_filled_and_its_json_has_the_same_names() {
     let models = objects(&["ls", "models", "--json"]);
     let bundled: Vec<_> =
         models.iter().filter(|model| model["bundled"] == true).map(|m| &m["name"]).collect();
-    assert_eq!(bundled, ["glm-tiny", "t5-tiny"]);
+    assert_eq!(bundled, ["glm-tiny", "t5-tiny", "gpt-tiny"]);
 }
 
 #[test]

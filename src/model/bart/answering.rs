@@ -148,7 +148,7 @@ impl LanguageModel for BartModel {
             rest = others;
             let score =
                 |&logit: &f32| CandidateScore { score: logit.into(), num_tokens: 0, is_greedy: false };
-            Answer { candidates: own.iter().map(score).collect() }
+            Answer { candidates: own.iter().map(score).collect(), ..Answer::default() }
         };
         Ok(encoded.iter().map(answer).collect())
     }

@@ -79,7 +79,7 @@ impl LanguageModel for T5Model {
                     is_greedy: own.iter().all(|score| score.is_greedy),
                 }
             };
-            Answer { candidates: encoding.answers.iter().map(score).collect() }
+            Answer { candidates: encoding.answers.iter().map(score).collect(), ..Answer::default() }
         };
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }
