@@ -84,7 +84,7 @@ impl<N: Network> LanguageModel for CausalModel<N> {
                 });
                 likelihoods.push(likelihood);
             }
-            Answer { candidates, likelihoods, ..Answer::default() }
+            Answer { candidates, likelihoods }
         };
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }

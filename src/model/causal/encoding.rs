@@ -58,6 +58,7 @@ impl Encoding {
     }
 
     /// The same continuations after nothing: how probable they are whatever the prompt.
+    #[must_use]
     pub fn unconditional(&self, marks: Marks) -> Self {
         Self { prefix: vec![marks.start], continuations: self.continuations.clone(), truncated_tokens: 0 }
     }

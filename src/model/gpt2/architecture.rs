@@ -46,7 +46,7 @@ impl Architecture for Config {
     /// Source: transformers 5.23 `models/gpt2/modeling_gpt2.py`, `GPT2PreTrainedModel._init_weights`.
     fn initial(&self, name: &str) -> Initial {
         match name {
-            _ if name.ends_with(".bias") => Initial::Zeros,
+            _ if name.rsplit('.').next() == Some("bias") => Initial::Zeros,
             _ if name.contains(".ln_") => Initial::Ones,
             _ if name.ends_with("c_proj.weight") => {
                 Initial::Normal(self.initializer_range / (2.0 * self.n_layer as f64).sqrt())

@@ -1,7 +1,7 @@
 //! The network of Llama, top to bottom; inference only.
 //!
 //! A pre-norm transformer that reads left to right: token embeddings; layers of attention with rotary positions, in
-//! which several heads share their keys and values, and a gated SiLU MLP, each behind an RMS norm and added to its
+//! which several heads share their keys and values, and a gated `SiLU` MLP, each behind an RMS norm and added to its
 //! input; a final norm; logits by an output projection, which may be the token embedding.
 //!
 //! Source: Touvron et al. 2023; transformers 5.23 `models/llama/modeling_llama.py`.
