@@ -8,6 +8,53 @@ use super::cpu::gemm::{Into, Mat, Product};
 use super::cpu::{self, simd};
 use super::{Gradients, Precision, tape};
 
+/// From hidden states to logits over the vocabulary: `x wᵀ`, and `+ b` where a model has it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputLayer<'a> {
+    /// `[v, h]`, most often the token embedding.
+    pub weight: &'a Tensor,
+    /// `[v]`.
+    pub bias: Option<&'a Tensor>,
+}
+
+impl<'a> From<&'a Tensor> for OutputLayer<'a> {
+    fn from(weight: &'a Tensor) -> Self {
+        Self { weight, bias: None }
+    }
+}
+
+impl OutputLayer<'_> {
+    /// For a pass that no gradient follows.
+    fn detach(&self) -> (Tensor, Option<Tensor>) {
+        (self.weight.detach(), self.bias.map(Tensor::detach))
+    }
+}
+
+/// The logits of rows; not differentiable. Training goes through [`linear_cross_entropy`].
+///
+/// # Shapes
+/// - `xs`: `[m, h]`; output: `[m, v]`
+pub fn logits<'a>(
+    xs: &Tensor,
+    layer: impl std::convert::Into<OutputLayer<'a>>,
+    precision: Precision,
+) -> Result<Tensor> {
+    let (xs, (weight, bias)) = (xs.detach(), layer.into().detach());
+    let ((m, h), v) = (xs.dims2()?, weight.dim(0)?);
+    if m == 0 {
+        return Tensor::zeros((0, v), xs.dtype(), xs.device()); // a GPU refuses to do nothing
+    }
+    if !super::is_fused(&xs) {
+        let logits = xs.matmul(&weight.t()?)?;
+        return bias.map_or(Ok(logits.clone()), |bias| logits.broadcast_add(&bias));
+    }
+    let xs = xs.contiguous()?;
+    let (x, w) = (cpu::values(&xs)?, cpu::values(&weight)?);
+    let bias = bias.as_ref().map(cpu::values).transpose()?;
+    let product = Product::new(Mat::new(&x, m, h), Mat::new(&w, v, h).t()).precision(precision);
+    cpu::tensor(bias.as_deref().map_or(product, |bias| product.bias(bias)).to_vec(), (m, v))
+}
+
 /// Logits that exist at one time, at most (64 MB), in chunks of rows that no sum depends on.
 const VALUES_PER_CHUNK: usize = 16 << 20;
 
@@ -19,25 +66,26 @@ fn rows_per_chunk(vocab_size: usize) -> usize {
 /// Cross-entropy of each row: `(1 - s) (-log p(target)) + s * mean over the vocabulary of -log p`.
 ///
 /// # Shapes
-/// - `xs`: `[m, h]`, only the rows that have a target; `table`: `[v, h]`; `targets`: `m` ids
+/// - `xs`: `[m, h]`, only the rows that have a target; `targets`: `m` ids
 /// - `smoothing`: `s`, in `0..1`
 /// - output: `[m]`, nats
 ///
 /// Source: THUDM/GLM@4f61ed7 `finetune_glm.py`, `seq2seq_forward_step`.
-pub fn linear_cross_entropy(
+pub fn linear_cross_entropy<'a>(
     xs: &Tensor,
-    table: &Tensor,
+    layer: impl std::convert::Into<OutputLayer<'a>>,
     targets: &[u32],
     smoothing: f64,
     precision: Precision,
 ) -> Result<Tensor> {
-    check(xs, table, targets)?;
+    let layer = layer.into();
+    check(xs, layer, targets)?;
     if !super::is_fused(xs) {
-        return composed(xs, table, targets, smoothing);
+        return composed(xs, layer, targets, smoothing);
     }
-    let op = CrossEntropy::new(xs, table, targets, smoothing, precision)?;
+    let op = CrossEntropy::new(xs, layer, targets, smoothing, precision)?;
     let losses = op.losses()?;
-    tape::output(losses, targets.len(), &[xs, table], move |upstream, gradients| {
+    tape::output(losses, targets.len(), &inputs(xs, layer), move |upstream, gradients| {
         let upstream = upstream.to_vec1::<f32>()?;
         op.differentiate(&upstream)?.pass_on(&op, 1.0, gradients)
     })
@@ -48,30 +96,35 @@ pub fn linear_cross_entropy(
 ///
 /// # Shapes
 /// - as there; output: a scalar; 0 without rows
-pub fn mean_linear_cross_entropy(
+pub fn mean_linear_cross_entropy<'a>(
     xs: &Tensor,
-    table: &Tensor,
+    layer: impl std::convert::Into<OutputLayer<'a>>,
     targets: &[u32],
     smoothing: f64,
     precision: Precision,
 ) -> Result<Tensor> {
-    check(xs, table, targets)?;
+    let layer = layer.into();
+    check(xs, layer, targets)?;
     let m = targets.len();
     if m == 0 {
         return Tensor::zeros((), DType::F32, xs.device());
     }
     if !super::is_fused(xs) {
-        return composed(xs, table, targets, smoothing)?.mean(0);
+        return composed(xs, layer, targets, smoothing)?.mean(0);
     }
-    let op = CrossEntropy::new(xs, table, targets, smoothing, precision)?;
-    if !tape::is_recorded(&[xs, table]) {
+    let op = CrossEntropy::new(xs, layer, targets, smoothing, precision)?;
+    if !tape::is_recorded(&inputs(xs, layer)) {
         let losses = op.losses()?;
         return cpu::tensor(vec![mean(&losses)], ());
     }
     let found = op.differentiate(&vec![1.0 / m as f32; m])?;
-    tape::output(vec![mean(&found.losses)], (), &[xs, table], move |upstream, gradients| {
+    tape::output(vec![mean(&found.losses)], (), &inputs(xs, layer), move |upstream, gradients| {
         found.pass_on(&op, upstream.to_scalar::<f32>()?, gradients)
     })
+}
+
+fn inputs<'a>(xs: &'a Tensor, layer: OutputLayer<'a>) -> Vec<&'a Tensor> {
+    [xs, layer.weight].into_iter().chain(layer.bias).collect()
 }
 
 fn mean(losses: &[f32]) -> f32 {
@@ -90,23 +143,23 @@ pub struct TokenScore {
 /// Scores of given targets; not differentiable.
 ///
 /// # Shapes
-/// - `xs`: `[m, h]`; `table`: `[v, h]`; `targets`: `m` ids
+/// - `xs`: `[m, h]`; `targets`: `m` ids
 /// - output: one score a row
-pub fn score_tokens(
+pub fn score_tokens<'a>(
     xs: &Tensor,
-    table: &Tensor,
+    layer: impl std::convert::Into<OutputLayer<'a>>,
     targets: &[u32],
     precision: Precision,
 ) -> Result<Vec<TokenScore>> {
-    check(xs, table, targets)?;
-    let (xs, table) = (xs.detach(), table.detach());
+    let layer = layer.into();
+    check(xs, layer, targets)?;
+    let xs = xs.detach();
     let mut scores = Vec::with_capacity(targets.len());
-    let rows_per_chunk = rows_per_chunk(table.dim(0)?);
+    let rows_per_chunk = rows_per_chunk(layer.weight.dim(0)?);
     for (chunk, targets) in targets.chunks(rows_per_chunk).enumerate() {
         let rows = xs.narrow(0, chunk * rows_per_chunk, targets.len())?;
-        let logits = super::logits(&rows, &table, precision)?
-            .to_dtype(DType::F32)?
-            .to_device(&candle_core::Device::Cpu)?;
+        let logits =
+            logits(&rows, layer, precision)?.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?;
         let logits = logits.contiguous()?;
         let (values, v) = (cpu::values(&logits)?, logits.dim(1)?);
         let score = |(row, &target): (&[f32], &u32)| TokenScore {
@@ -118,10 +171,13 @@ pub fn score_tokens(
     Ok(scores)
 }
 
-fn check(xs: &Tensor, table: &Tensor, targets: &[u32]) -> Result<()> {
-    let ((m, _), (v, _)) = (xs.dims2()?, table.dims2()?);
+fn check(xs: &Tensor, layer: OutputLayer, targets: &[u32]) -> Result<()> {
+    let ((m, _), (v, _)) = (xs.dims2()?, layer.weight.dims2()?);
     if m != targets.len() {
         bail!("cross-entropy: {m} rows, but {} targets", targets.len());
+    }
+    if let Some(bias) = layer.bias.filter(|bias| bias.dims() != [v]) {
+        bail!("cross-entropy: a bias of shape {:?} for a vocabulary of {v}", bias.dims());
     }
     match targets.iter().find(|&&id| id as usize >= v) {
         Some(id) => bail!("cross-entropy: target {id} is not in a vocabulary of {v}"),
@@ -130,8 +186,10 @@ fn check(xs: &Tensor, table: &Tensor, targets: &[u32]) -> Result<()> {
 }
 
 /// The same of candle's kernels.
-fn composed(xs: &Tensor, table: &Tensor, targets: &[u32], smoothing: f64) -> Result<Tensor> {
-    let logits = xs.matmul(&table.t()?)?.to_dtype(DType::F32)?; // [m, v]
+fn composed(xs: &Tensor, layer: OutputLayer, targets: &[u32], smoothing: f64) -> Result<Tensor> {
+    let logits = xs.matmul(&layer.weight.t()?)?; // [m, v]
+    let logits = layer.bias.map_or(Ok(logits.clone()), |bias| logits.broadcast_add(bias))?;
+    let logits = logits.to_dtype(DType::F32)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
     let log_probs = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
     let ids = Tensor::new(targets, xs.device())?.unsqueeze(1)?;
@@ -146,6 +204,7 @@ fn composed(xs: &Tensor, table: &Tensor, targets: &[u32], smoothing: f64) -> Res
 struct CrossEntropy {
     xs: Tensor,
     table: Tensor,
+    bias: Option<Tensor>,
     targets: Vec<u32>,
     smoothing: f32,
     precision: Precision,
@@ -154,13 +213,14 @@ struct CrossEntropy {
 impl CrossEntropy {
     fn new(
         xs: &Tensor,
-        table: &Tensor,
+        layer: OutputLayer,
         targets: &[u32],
         smoothing: f64,
         precision: Precision,
     ) -> Result<Self> {
-        let (xs, table, targets) = (xs.contiguous()?, table.contiguous()?, targets.to_vec());
-        Ok(Self { xs, table, targets, smoothing: smoothing as f32, precision })
+        let (xs, table, targets) = (xs.contiguous()?, layer.weight.contiguous()?, targets.to_vec());
+        let bias = layer.bias.map(Tensor::contiguous).transpose()?;
+        Ok(Self { xs, table, bias, targets, smoothing: smoothing as f32, precision })
     }
 
     /// From what a row of logits gives to its loss: the log of the normaliser, the target's logit, all logits' sum.
@@ -176,10 +236,12 @@ impl CrossEntropy {
     fn losses(&self) -> Result<Vec<f32>> {
         let (v, h) = self.table.dims2()?;
         let (x, w) = (cpu::values(&self.xs)?, cpu::values(&self.table)?);
+        let bias = self.bias.as_ref().map(cpu::values).transpose()?;
         let rows = rows_per_chunk(v);
         let mut losses = Vec::with_capacity(self.targets.len());
         for (x, targets) in x.chunks((rows * h).max(1)).zip(self.targets.chunks(rows)) {
             let product = Product::new(Mat::new(x, targets.len(), h), Mat::new(&w, v, h).t());
+            let product = bias.as_deref().map_or(product, |bias| product.bias(bias));
             let logits = product.precision(self.precision).to_vec();
             let loss = |(row, &target): (&[f32], &u32)| {
                 self.loss(simd::log_sum_exp(row), row[target as usize], self.total(row), v)
@@ -207,7 +269,9 @@ impl CrossEntropy {
     fn differentiate(&self, upstream: &[f32]) -> Result<Differentiated> {
         let (v, h) = self.table.dims2()?;
         let (x, w) = (cpu::values(&self.xs)?, cpu::values(&self.table)?);
+        let bias = self.bias.as_ref().map(cpu::values).transpose()?;
         let (mut all_dx, mut dw) = (cpu::uninitialized(x.len()), cpu::uninitialized(w.len()));
+        let mut db = bias.as_ref().map(|bias| vec![0.0; bias.len()]);
         let mut losses = Vec::with_capacity(self.targets.len());
         let rows = rows_per_chunk(v);
         let inputs = x.chunks((rows * h).max(1)).zip(all_dx.chunks_mut((rows * h).max(1)));
@@ -216,32 +280,38 @@ impl CrossEntropy {
         for ((x, dx), (targets, upstream)) in inputs.zip(labels) {
             let (m, precision) = (targets.len(), self.precision);
             let x = Mat::new(x, m, h);
-            let mut logits = Product::new(x, Mat::new(&w, v, h).t()).precision(precision).to_vec();
+            let product = Product::new(x, Mat::new(&w, v, h).t()).precision(precision);
+            let mut logits = bias.as_deref().map_or(product, |bias| product.bias(bias)).to_vec();
             let each = logits.par_chunks_exact_mut(v).zip(targets).zip(upstream);
             losses.par_extend(each.map(|((row, &target), &upstream)| self.gradient(row, target, upstream)));
             let dlogits = Mat::new(&logits, m, v);
             Product::new(dlogits, Mat::new(&w, v, h)).precision(precision).write(dx, Into::Overwrite);
             Product::new(dlogits.t(), x).precision(precision).write(&mut dw, mode);
+            if let Some(db) = &mut db {
+                cpu::column_sums(db, Into::Add, &logits);
+            }
             mode = Into::Add;
         }
         if mode == Into::Overwrite {
             dw.fill(0.0); // there were no rows
         }
-        Ok(Differentiated { losses, dx: all_dx, dw })
+        Ok(Differentiated { losses, dx: all_dx, dw, db })
     }
 }
 
-/// Losses `[m]` with their gradients `[m, h]` towards the rows and `[v, h]` towards the table.
+/// Losses `[m]` with their gradients `[m, h]` towards the rows, `[v, h]` towards the table and `[v]` towards the bias.
 struct Differentiated {
     losses: Vec<f32>,
     dx: Vec<f32>,
     dw: Vec<f32>,
+    db: Option<Vec<f32>>,
 }
 
 impl Differentiated {
     /// Passes the gradients on, times `scale`.
     fn pass_on(self, op: &CrossEntropy, scale: f32, gradients: &mut Gradients) -> Result<()> {
-        for (to, mut values) in [(&op.table, self.dw), (&op.xs, self.dx)] {
+        let bias = op.bias.as_ref().zip(self.db);
+        for (to, mut values) in [(&op.table, self.dw), (&op.xs, self.dx)].into_iter().chain(bias) {
             if (scale - 1.0).abs() > 0.0 {
                 values.par_chunks_mut(cpu::VALUES_PER_TASK).for_each(|values| simd::scale(values, scale));
             }
@@ -262,8 +332,12 @@ mod tests {
             let (xs, table) = (noise((m, h), 1)?, noise((v, h), 2)?);
             let targets: Vec<u32> = (0..m as u32).map(|i| i * 7 % v as u32).collect();
             for smoothing in [0.0, 0.1] {
-                let fused = linear_cross_entropy(&xs, &table, &targets, smoothing, Precision::F32)?;
-                assert_close(&fused, &composed(&xs, &table, &targets, smoothing)?, 1e-5)?;
+                let bias = noise(v, 3)?;
+                for bias in [None, Some(&bias)] {
+                    let layer = OutputLayer { weight: &table, bias };
+                    let fused = linear_cross_entropy(&xs, layer, &targets, smoothing, Precision::F32)?;
+                    assert_close(&fused, &composed(&xs, layer, &targets, smoothing)?, 1e-5)?;
+                }
             }
         }
         Ok(())
@@ -272,14 +346,21 @@ mod tests {
     #[test]
     fn gradients_equal_finite_differences() -> Result<()> {
         for smoothing in [0.0, 0.1] {
-            let inputs = [noise((3, 4), 3)?, noise((5, 4), 4)?];
+            let inputs = [noise((3, 4), 3)?, noise((5, 4), 4)?, noise(5, 5)?];
             let targets = [4, 0, 4];
-            assert_gradients(&inputs, |x| {
-                linear_cross_entropy(&x[0], &x[1], &targets, smoothing, Precision::F32)
-            })?;
-            assert_gradients(&inputs, |x| {
-                mean_linear_cross_entropy(&x[0], &x[1], &targets, smoothing, Precision::F32)? * 2.0
-            })?;
+            for inputs in [&inputs[..2], &inputs] {
+                let layer = |x: &[Tensor]| (x[0].clone(), x[1].clone(), x.get(2).cloned());
+                assert_gradients(inputs, |x| {
+                    let (xs, weight, bias) = layer(x);
+                    let layer = OutputLayer { weight: &weight, bias: bias.as_ref() };
+                    linear_cross_entropy(&xs, layer, &targets, smoothing, Precision::F32)
+                })?;
+                assert_gradients(inputs, |x| {
+                    let (xs, weight, bias) = layer(x);
+                    let layer = OutputLayer { weight: &weight, bias: bias.as_ref() };
+                    mean_linear_cross_entropy(&xs, layer, &targets, smoothing, Precision::F32)? * 2.0
+                })?;
+            }
         }
         Ok(())
     }

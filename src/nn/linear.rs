@@ -63,27 +63,6 @@ pub fn linear_residual(
     })
 }
 
-/// `x wᵀ`: the output projection, tied to the token embedding. Not differentiable; training goes through
-/// [`linear_cross_entropy`](super::linear_cross_entropy).
-///
-/// # Shapes
-/// - `xs`: `[t, h]`; `table`: `[v, h]`
-/// - output: `[t, v]`
-pub fn logits(xs: &Tensor, table: &Tensor, precision: Precision) -> Result<Tensor> {
-    let (xs, table) = (xs.detach(), table.detach());
-    let ((t, h), v) = (xs.dims2()?, table.dim(0)?);
-    if t == 0 {
-        return Tensor::zeros((0, v), xs.dtype(), xs.device()); // a GPU refuses to do nothing
-    }
-    if !super::is_fused(&xs) {
-        return xs.matmul(&table.t()?);
-    }
-    let xs = xs.contiguous()?;
-    let (x, w) = (cpu::values(&xs)?, cpu::values(&table)?);
-    let product = Product::new(Mat::new(&x, t, h), Mat::new(&w, v, h).t()).precision(precision);
-    cpu::tensor(product.to_vec(), (t, v))
-}
-
 /// What a projection keeps for its backward pass.
 struct Linear {
     xs: Tensor,
@@ -139,7 +118,7 @@ mod tests {
             assert_close(&linear(&xs, &w, Some(&b), Precision::F32)?, &composed, 1e-5)?;
             let product = xs.matmul(&w.t()?)?;
             assert_close(&linear(&xs, &w, None, Precision::F32)?, &product, 1e-5)?;
-            assert_close(&logits(&xs, &w, Precision::F32)?, &product, 1e-5)?;
+            assert_close(&crate::nn::logits(&xs, &w, Precision::F32)?, &product, 1e-5)?;
             let added = linear_residual(&residual, &xs, &w, Some(&b), None, Precision::F32)?;
             assert_close(&added, &(&residual + &composed)?, 1e-5)?;
             let drop = || Dropout::new(5).mask(0.4);

@@ -32,7 +32,9 @@ mod tape;
 
 pub use attention::{Scores, attention, attention_over};
 pub use cpu::level::instructions;
-pub use cross_entropy::{TokenScore, linear_cross_entropy, mean_linear_cross_entropy, score_tokens};
+pub use cross_entropy::{
+    OutputLayer, TokenScore, linear_cross_entropy, logits, mean_linear_cross_entropy, score_tokens,
+};
 pub use dropout::{DropMask, Dropout};
 pub use embedding::{embedding, embedding_sum};
 pub use finite::check_finite;
@@ -40,7 +42,7 @@ pub use gated_silu::gated_silu;
 pub use gelu::{gated_gelu, gelu, gelu_erf};
 pub use layer_norm::layer_norm;
 pub use layout::{Layout, Sequence, Visibility};
-pub use linear::{linear, linear_residual, logits};
+pub use linear::{linear, linear_residual};
 pub use optimizer_kernels::{AdamStep, adamw_step, sum_of_squares};
 pub use precision::Precision;
 pub use relative_bias::{Buckets, RelativeBias};
