@@ -3,6 +3,8 @@
 //! Tasks and models meet here and nowhere else. A request says *what* is asked, in words; how it is laid
 //! out in tokens is the model family's business.
 
+use std::ops::Range;
+
 /// One part of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -48,9 +50,20 @@ pub enum Ask {
     Classify {
         /// The text pairs; the second text may be absent.
         pairs: Vec<(String, Option<String>)>,
+        /// Marked spans of a single pair, whose words the answer is about; unread by heads that pool one token only.
+        spans: Vec<Span>,
         /// Outputs of the head for each pair.
         num_labels: usize,
     },
+}
+
+/// A marked stretch of one of the texts of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// 0 for the first text, 1 for the second.
+    pub text: usize,
+    /// Where it is, in bytes.
+    pub bytes: Range<usize>,
 }
 
 /// One question to a model.

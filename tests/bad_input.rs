@@ -1,11 +1,15 @@
 //! Whatever is wrong outside, the program says so in one message (which file, which place, what was found, what to
 //! do) and ends with the documented exit code. Through the binary, as a table of cases a command.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use candle_core::{DType, Device, Tensor};
+use glm_eval::checkpoint::write_safetensors;
+use glm_eval::model::registry;
 use serde_json::{Value, json};
 
 const DATA: &str = "tests/data/superglue";
@@ -31,7 +35,11 @@ impl Scratch {
     fn fails(&self, command: &str, code: i32, says: &[&str]) {
         let folder = self.0.path().display().to_string();
         let mut program = assert_cmd::Command::new(env!("CARGO_BIN_EXE_glm-eval"));
-        program.env("RUST_BACKTRACE", "1").env_remove("GLM_EVAL_DATA").env("XDG_CACHE_HOME", self.0.path());
+        program
+            .env("RUST_BACKTRACE", "1")
+            .env_remove("GLM_EVAL_DATA")
+            .env_remove("GLM_EVAL_MODELS")
+            .env("XDG_CACHE_HOME", self.0.path());
         let output = program
             .args(command.split_whitespace().map(|word| word.replace("{}", &folder)))
             .timeout(Duration::from_mins(1))
@@ -155,8 +163,14 @@ fn names_that_nothing_has() {
         ("show rte --index 5..5", &["the range holds no sample"]),
         ("show rte --guid dev-99", &["no val sample has the id dev-99"]),
         ("show rte --model glm-tinny", &["no model `glm-tinny`", "did you mean `glm-tiny`?"]),
-        ("run rte --model glm-base", &["not bundled: download"]),
-        ("run rte --model gpt2", &["`glm-tiny`", "glm-eval ls models"]),
+        (
+            "run rte --model glm-base",
+            &["weights of `glm-base` are not here; download", "GLM_EVAL_MODELS (not set)"],
+        ),
+        ("run rte --model bert-base-uncased", &["huggingface.co/google-bert/bert-base-uncased"]),
+        ("show rte --model bert-tiny", &["`bert-tiny` is a bert model", "as a GLM reads them only"]),
+        ("run rte --model berd-tiny", &["did you mean `bert-tiny`?"]),
+        ("run rte --model qwerty", &["`glm-tiny`", "are bundled", "glm-eval ls models"]),
         ("run rte --patterns 9", &["there is no pattern 9"]),
         ("run rte --limitt 3", &["unexpected argument '--limitt'", "--limit"]),
         ("run rte --epochs 0", &["--epochs 0", "zero-shot"]),
@@ -317,8 +331,8 @@ fn models_that_do_not_fit_together() {
         ("layers", "num_layers is 9 there, 3 here"),
         ("heads", "cannot be divided among num_attention_heads 5"),
         ("huge", "it must be from 1 to"),
-        ("negative", "config.json is not a GLM's"),
-        ("text", "config.json is not a GLM's"),
+        ("negative", "config.json is not that of a glm model"),
+        ("text", "config.json is not that of a glm model"),
     ] {
         scratch.fails(&format!("run rte --data-dir {DATA} --model {{}}/{name}"), 2, &[name, says]);
         scratch.fails(&format!("convert {{}}/{name} {{}}/model"), 2, &[name, says]);
@@ -339,6 +353,52 @@ fn models_that_do_not_fit_together() {
     scratch.write("right/tokenizer.json", "{\"version\": ");
     scratch.fails(&run, 2, &["not a valid tokenizer.json", "line 1"]);
     scratch.fails(&format!("run rte --mode zero-shot -L 1 -o {{}}/file --data-dir {DATA}"), 2, &["/file"]);
+}
+
+/// A BERT without heads whose weights are 0, with a changed configuration.
+fn bert(scratch: &Scratch, name: &str, change: impl FnOnce(&mut Value)) {
+    let mut config = json!({"model_type": "bert", "vocab_size": 8192, "hidden_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 16, "hidden_act": "gelu", "max_position_embeddings": 64});
+    let architecture = registry::architecture(config.as_object(), &BTreeMap::new()).expect("a configuration");
+    let zeros = |shape: Vec<usize>| Tensor::zeros(shape, DType::F32, &Device::Cpu).expect("zeros");
+    let weights = architecture.body().into_iter().map(|(name, shape)| (name, zeros(shape))).collect();
+    let folder = scratch.0.path().join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    write_safetensors(&folder.join("model.safetensors"), &weights).expect("weights");
+    change(&mut config);
+    scratch.write(&format!("{name}/config.json"), config.to_string());
+    scratch.write(&format!("{name}/tokenizer.json"), fs::read(TOKENIZER).expect("the bundled vocabulary"));
+}
+
+#[test]
+fn models_of_other_families_that_do_not_fit_together() {
+    let scratch = Scratch::new();
+    let run = |name: &str| format!("run rte --data-dir {DATA} --limit 1 -o {{}}/out --model {{}}/{name}");
+    for (key, value, says) in [
+        ("model_type", json!("deberta-v2"), &["deberta-v2", "known are glm, bert"][..]),
+        ("hidden_act", json!("silu"), &["`hidden_act` is \"silu\", which is not supported; gelu"]),
+        ("is_decoder", json!(true), &["is_decoder"]),
+        ("num_hidden_layers", json!(2), &["missing", "encoder.layer.1.attention.self.query.weight"]),
+        ("num_hidden_layers", json!("two"), &["config.json is not that of a bert model"]),
+        ("hidden_size", json!(10), &["of another shape", "[8192, 8] found, [8192, 10] expected"]),
+        ("hidden_size", json!(9), &["hidden_size 9 cannot be divided among num_attention_heads 2"]),
+        ("pad_token_id", json!(7), &["has [PAD] as 0, the model's config.json as 7"]),
+    ] {
+        bert(&scratch, "changed", |config| config[key] = value);
+        scratch.fails(&run("changed"), 2, says);
+    }
+    bert(&scratch, "whole", |_| ());
+    // Nothing has trained its heads, and nothing would.
+    let zero_shot = format!("{} --mode zero-shot", run("whole"));
+    scratch.fails(&zero_shot, 2, &["lacks the masked-language-model head (cls.predictions.", "fine-tune"]);
+    scratch.write("whole/tokenizer.json", "");
+    fs::remove_file(scratch.0.path().join("whole/tokenizer.json")).expect("it was written");
+    scratch.write("words/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nplay\n");
+    let with = |tokenizer: &str| format!("{} --tokenizer {{}}/{tokenizer}", run("whole"));
+    scratch.fails(&with("words"), 2, &["is not that of a model with 8192 rows"]);
+    scratch.write("gpt2/vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}"#);
+    scratch.write("gpt2/merges.txt", "#version: 0.2\na b\n");
+    scratch.fails(&with("gpt2"), 2, &["[CLS]", "gpt2"]);
 }
 
 #[test]

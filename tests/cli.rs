@@ -91,7 +91,7 @@ fn every_list_is_filled_and_its_json_has_the_same_names() {
     for (list, some) in [
         ("tasks", ["boolq", "record", "ax_g"]),
         ("suites", ["superglue"; 3]),
-        ("models", ["glm-tiny", "t5-base", "bart-large"]),
+        ("models", ["glm-tiny", "t5-base", "bert-base-uncased"]),
         ("metrics", ["accuracy", "squad_f1", "gender_parity"]),
     ] {
         let text = stdout(&["ls", list]);
@@ -106,7 +106,9 @@ fn every_list_is_filled_and_its_json_has_the_same_names() {
     let models = objects(&["ls", "models", "--json"]);
     let bundled: Vec<_> =
         models.iter().filter(|model| model["bundled"] == true).map(|m| &m["name"]).collect();
-    assert_eq!(bundled, ["glm-tiny", "t5-tiny", "gpt-tiny"]);
+    assert_eq!(bundled, ["glm-tiny", "bert-tiny", "t5-tiny", "gpt-tiny"]);
+    let large = models.iter().find(|model| model["name"] == "roberta-large").expect("it is published");
+    assert_eq!((&large["family"], &large["hub"]), (&"roberta".into(), &"FacebookAI/roberta-large".into()));
 }
 
 #[test]

@@ -312,8 +312,38 @@ fn several_models_and_a_task_of_ones_own() {
     let ours = |left: &Left| left.record.glm_eval.model.clone();
     assert!(ours(&tiny).random_weights.is_some() && ours(&mine).random_weights.is_none());
     assert!(ours(&mine).weights_sha256.is_some());
-    assert!(table.contains("my-model (fine-tuned, last epoch)"), "{table}");
+    assert!(table.contains("2 models (fine-tuned, last epoch)"), "{table}");
+    let row =
+        |model: &str| table.lines().filter(|line| line.split_whitespace().any(|word| word == model)).count();
+    assert!(row("glm-tiny") >= 3 && row("glm-tiny") == row("my-model"), "{table}");
     assert_eq!(table.matches("Record: ").count(), 2);
     let text = String::from_utf8(mine.record_bytes()).expect("JSON");
     assert!(!text.contains(&folder.path().display().to_string()), "no folder of this machine is recorded");
+}
+
+#[test]
+fn models_of_several_families_share_one_table_of_80_columns() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out");
+    let words = "superglue --model glm-tiny --model bert-tiny --epochs 1 --train-limit 4 --limit 4";
+    let table = done(command(words, &out));
+    let lines: Vec<&str> = table.lines().take_while(|line| !line.starts_with("Record")).collect();
+    let tables = lines.iter().filter(|line| line.contains("± s.e.")).count();
+    assert_eq!(tables, 1, "{table}");
+    let in_table = lines.iter().filter(|line| line.contains("-tiny  ") || line.contains('─'));
+    assert!(in_table.clone().all(|line| line.chars().count() <= 80), "{table}");
+    assert!(in_table.count() > 24, "{table}");
+    for model in ["glm-tiny", "bert-tiny"] {
+        let average = lines.iter().any(|line| line.contains(model) && line.contains("of 8 tasks"))
+            || lines.iter().skip_while(|line| !line.contains("of 8 tasks")).any(|line| line.contains(model));
+        assert!(average, "{table}");
+    }
+    assert_eq!(table.matches("Weights drawn at random").count(), 2, "{table}");
+    let bert = left(&out, "bert-tiny").record;
+    assert_eq!(bert.glm_eval.model.family.as_deref(), Some("bert"));
+    let task = |name: &str| bert.glm_eval.tasks.iter().find(|task| task.task == name).expect("it was asked");
+    assert_eq!(task("cb").recipe["warmup"].source, "recipes/bert.toml");
+    assert!(task("cb").notes.iter().any(|note| note.contains("the pooler and the classifier")));
+    assert!(task("wic").notes.iter().any(|note| note.contains("and the marked words")));
+    assert_eq!(task("cb").pattern, None);
 }

@@ -21,6 +21,11 @@ const KEEP_STATES: &str = "--save-every 0 --threads 1";
 /// Runs `words` once whole and once killed `kills` times, resumed with the `resume` settings; returns how often a
 /// kill hit the program at work.
 fn killed_is_whole(words: &str, resume: &[&str], kills: usize, seed: u64) -> usize {
+    killed_model_is_whole("glm-tiny", words, resume, kills, seed)
+}
+
+fn killed_model_is_whole(model: &str, words: &str, resume: &[&str], kills: usize, seed: u64) -> usize {
+    let words = &format!("{words} --model {model}");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let whole = folder.path().join("whole/out");
     let begin = Instant::now();
@@ -45,7 +50,7 @@ fn killed_is_whole(words: &str, resume: &[&str], kills: usize, seed: u64) -> usi
     if !is_done {
         done(command(&format!("{words} {KEEP_STATES} --resume"), &out));
     }
-    left(&whole, "glm-tiny").assert_same(&left(&out, "glm-tiny"), words);
+    left(&whole, model).assert_same(&left(&out, model), words);
     hits
 }
 
@@ -59,6 +64,14 @@ fn a_killed_run_with_seeds_and_a_diagnostic_ends_in_the_same_bytes() {
 fn a_killed_run_with_a_test_split_ends_in_the_same_bytes() {
     let words = "copa wsc --epochs 3 --select best --split test --train-limit 8 --learning-rate 1e-3";
     assert!(killed_is_whole(words, &["-b 1", ""], 4, 2) > 0);
+}
+
+#[test]
+fn a_killed_run_of_another_family_ends_in_the_same_bytes() {
+    let words = "cb wic copa --epochs 3 --select best --train-limit 8 --learning-rate 1e-3";
+    for model in ["bert-tiny"] {
+        assert!(killed_model_is_whole(model, words, &["", "-b 3"], 3, 3) > 0);
+    }
 }
 
 /// `scripts/kill-campaign` runs it.

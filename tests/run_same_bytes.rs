@@ -8,21 +8,29 @@ use common::{DATA, Left, command_on, done, left};
 mod common;
 
 fn run(data: &Path, words: &str, threads: Option<&str>) -> Left {
+    run_model("glm-tiny", data, words, threads)
+}
+
+fn run_model(model: &str, data: &Path, words: &str, threads: Option<&str>) -> Left {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = command_on(data, words, folder.path());
+    let mut command = command_on(data, &format!("{words} --model {model}"), folder.path());
     if let Some(threads) = threads {
         command.env("RAYON_NUM_THREADS", threads);
     }
     done(command);
-    left(folder.path(), "glm-tiny")
+    left(folder.path(), model)
 }
 
 /// Runs `words` with all batch sizes, on one thread, on two, and on more than most machines here have cores.
 fn same_bytes(data: &Path, words: &str) {
-    let first = run(data, &format!("{words} -b 1 --threads 1"), None);
+    same_bytes_of("glm-tiny", data, words);
+}
+
+fn same_bytes_of(model: &str, data: &Path, words: &str) {
+    let first = run_model(model, data, &format!("{words} -b 1 --threads 1"), None);
     for settings in ["-b 7 --threads 2", "-b 64 --threads 5", "-b auto --threads 2"] {
-        let other = run(data, &format!("{words} {settings}"), None);
-        first.assert_same(&other, &format!("{words} {settings}"));
+        let other = run_model(model, data, &format!("{words} {settings}"), None);
+        first.assert_same(&other, &format!("{model} {words} {settings}"));
     }
 }
 
@@ -48,6 +56,17 @@ fn without_training_nothing_depends_on_batch_size_or_threads() {
 #[test]
 fn after_training_nothing_depends_on_batch_size_or_threads() {
     same_bytes(Path::new(DATA), "superglue --epochs 1 --train-limit 4");
+}
+
+/// The bundled models of the other families.
+const RIVALS: &[&str] = &["bert-tiny"];
+
+#[test]
+fn of_other_families_too_nothing_depends_on_batch_size_or_threads() {
+    for model in RIVALS {
+        same_bytes_of(model, Path::new(DATA), "superglue --mode zero-shot --multi-token --log-samples");
+        same_bytes_of(model, Path::new(DATA), "superglue --epochs 1 --train-limit 4");
+    }
 }
 
 #[test]

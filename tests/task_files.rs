@@ -120,7 +120,7 @@ fn render(request: &Request) -> String {
         Ask::Choice { candidates, length_penalty, .. } => {
             format!("choice ^{length_penalty}: {}", candidates.join("|"))
         }
-        Ask::Classify { pairs, num_labels } => format!("classify {num_labels}: {pairs:?}"),
+        Ask::Classify { pairs, num_labels, .. } => format!("classify {num_labels}: {pairs:?}"),
     };
     format!("{}\n{}\n{ask}", side(&request.prompt.side_a), side(&request.prompt.side_b))
 }

@@ -198,3 +198,18 @@ fn the_bundled_vocabulary_has_8192_tokens_and_the_official_answer_words_whole() 
         "README names the vocabulary"
     );
 }
+
+/// Ids as Hugging Face's tokenizers give them for the published models.
+#[test]
+fn published_vocabularies_are_those_of_the_published_models() {
+    let Some(shared) = shared() else { return };
+    let open = |name: &str| Tokenizer::published(&shared.join("tokenizers").join(name)).expect("it opens");
+    let bert = open("bert-base-uncased");
+    assert_eq!(bert.num_tokens(), 30522);
+    assert_eq!(["[PAD]", "[CLS]", "[SEP]", "[MASK]"].map(|t| bert.id(t)), [0, 101, 102, 103].map(Some));
+    assert_eq!(bert.encode("Hello world[MASK]").expect("it is text"), [7592, 2088, 103]);
+    let roberta = open("roberta-base");
+    assert_eq!(roberta.num_tokens(), 50265);
+    assert_eq!(["<s>", "<pad>", "</s>", "<mask>"].map(|t| roberta.id(t)), [0, 1, 2, 50264].map(Some));
+    assert_eq!(roberta.encode("Hello world <mask>").expect("it is text"), [31414, 232, 50264]);
+}

@@ -76,6 +76,14 @@ pub enum CheckpointError {
     /// The weights are not those that the configuration asks for.
     #[error("{0}")]
     Weights(WeightMismatch),
+    /// Two weights with one meaning.
+    #[error("`{other}` and another weight both stand for `{name}`; which one counts is unclear")]
+    TwoNames {
+        /// The name today.
+        name: String,
+        /// The name there.
+        other: String,
+    },
     /// Two weights that are one in the network.
     #[error(
         "`{original}` and `{copy}` are one weight according to the configuration, but differ; use the config.json \

@@ -113,7 +113,7 @@ impl Show {
         let task = Task::find(&self.task)?;
         let tokenizer = match (&self.tokenizer, &self.model) {
             (Some(folder), _) => Tokenizer::open(folder)?,
-            (None, Some(model)) => registry::tokenizer_of(model)?,
+            (None, Some(model)) => registry::glm_tokenizer_of(model)?,
             (None, None) => Tokenizer::builtin(),
         };
         let form = self.form(&task, &tokenizer)?;

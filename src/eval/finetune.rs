@@ -13,9 +13,9 @@ use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run};
-use crate::model::{Build, Cost, Head, LanguageModel};
+use crate::model::{Build, Cost, LanguageModel};
 use crate::nn::{self, Dropout};
-use crate::request::{Ask, Example};
+use crate::request::Example;
 use crate::results::hash::content_key;
 use crate::results::ours::{Epoch, Mode, Rule, SeedRun};
 use crate::tasks::Split;
@@ -105,15 +105,13 @@ impl Run<'_> {
         let mut result = SeedResult { seed, epochs: Vec::new(), extent, afterwards: Vec::new() };
         let mut examples = Vec::new();
         let is_finished = self.journal.contains(&finished_key(&key));
-        let ask = match job.task.samples(&job.selection.data, job.selection.split, &job.form)?.next() {
-            Some(sample) => sample?.request.ask,
-            None => {
-                return Err(EvalError::Impossible(format!("{}: no samples to score", job.selection.name)));
-            }
-        };
+        let mut samples = job.task.samples(&job.selection.data, job.selection.split, &job.form)?;
+        if samples.next().transpose()?.is_none() {
+            return Err(EvalError::Impossible(format!("{}: no samples to score", job.selection.name)));
+        }
         let build = Build {
             seed,
-            head: head(&ask),
+            head: job.head(),
             is_trained: self.settings.mode == Mode::Finetune,
             dropout: job.recipe.recipe.dropout,
             dtype: self.settings.dtype,
@@ -314,14 +312,6 @@ impl Run<'_> {
 
     fn state_file(&self, key: &str, kind: &str) -> PathBuf {
         self.folder.join(format!("{kind}_{}.safetensors", &key[..16]))
-    }
-}
-
-/// The head that a task needs for how it is asked.
-fn head(ask: &Ask) -> Head {
-    match ask {
-        Ask::Classify { num_labels, .. } => Head::Classes { outputs: *num_labels, spans: 0 },
-        _ => Head::Vocabulary,
     }
 }
 

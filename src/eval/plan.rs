@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::{EvalError, FullRecipe, Settings};
-use crate::model::{Family, ModelSource};
+use crate::model::{Family, Head as ModelHead, ModelSource};
 use crate::results::ours::{Mode, unit_name};
 use crate::tasks::{Form, Head, Kind, Split, Task, TaskData};
 
@@ -100,6 +100,14 @@ pub struct Job {
     pub afterwards: Vec<Evaluation>,
 }
 
+impl Job {
+    /// What the model answers with.
+    pub fn head(&self) -> ModelHead {
+        let shape = self.task.head_shape(&self.form);
+        shape.map_or(ModelHead::Vocabulary, |(outputs, spans)| ModelHead::Classes { outputs, spans })
+    }
+}
+
 /// The jobs of a run. Diagnostics join the job of the task whose model they are scored with.
 ///
 /// # Errors
@@ -143,7 +151,8 @@ fn jobs_of(
     reported: bool,
 ) -> Result<Vec<Job>, EvalError> {
     let data = locate(task, settings)?;
-    let recipe = FullRecipe::resolve(task, model.recipe.as_deref(), &settings.overrides)?;
+    let recipe =
+        FullRecipe::resolve(task, model.architecture.family(), model.recipe.as_deref(), &settings.overrides)?;
     let patterns: Vec<usize> = match &settings.patterns {
         Patterns::Recipe => vec![recipe.recipe.pattern],
         Patterns::All => task.patterns.iter().map(|pattern| pattern.id).collect(),
@@ -171,7 +180,7 @@ fn jobs_of(
         let selection_split = if is_trained { Split::Val } else { settings.split };
         let afterwards =
             if selection_split == settings.split { vec![] } else { vec![evaluation(settings.split)] };
-        Ok(Job {
+        let job = Job {
             task: task.clone(),
             data: data.clone(),
             form: form.clone(),
@@ -179,7 +188,10 @@ fn jobs_of(
             selection: evaluation(selection_split),
             reports_selection: reported && afterwards.is_empty(),
             afterwards: if reported { afterwards } else { vec![] },
-        })
+        };
+        // A missing head is known before any work starts.
+        model.drawn_parts(job.head(), is_trained).map_err(|source| EvalError::model(&name, source))?;
+        Ok(job)
     };
     patterns.iter().map(job).collect()
 }
@@ -220,6 +232,7 @@ fn form_of(
     Ok(Form {
         pattern,
         head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),
+        marks: model.architecture.family().reads_marks(),
         multi_token: settings.multi_token || needs_texts,
         max_tokens: recipe.recipe.max_tokens,
         loss: recipe.recipe.loss,

@@ -1,10 +1,11 @@
-//! The recipe that is really used: the task file's, overlaid by the model's own, overlaid by the command line.
+//! The recipe that is really used: the task file's, overlaid by the family's, by the model's own, and by the command line.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::EvalError;
+use crate::model::Family;
 use crate::results::ours::Setting;
 use crate::tasks::{self, Recipe, Task};
 use crate::train::{AdamWConfig, Decay, Schedule};
@@ -26,9 +27,10 @@ impl FullRecipe {
     /// Overlays the recipes.
     ///
     /// # Errors
-    /// When the model's recipe is no TOML or has an unknown key or a value of the wrong type.
+    /// When a recipe is no TOML or has an unknown key or a value of the wrong type.
     pub fn resolve(
         task: &Task,
+        family: Family,
         model: Option<&str>,
         command_line: &Map<String, Value>,
     ) -> Result<Self, EvalError> {
@@ -41,10 +43,16 @@ impl FullRecipe {
         };
         overlay(&Map::from_iter([(TRAIN_LIMIT.to_string(), Value::Null)]), "default");
         overlay(published.as_object().expect("a recipe is an object"), "task file");
-        for (table, values) in model.map(|text| tables(text, task)).transpose()?.unwrap_or_default() {
-            if table == "all" || table == task.name {
-                overlay(&values, "model directory");
+        if let Some((name, text)) = tasks::FAMILY_RECIPES.iter().find(|(name, _)| *name == family.name()) {
+            let file = format!("recipes/{name}.toml");
+            for values in tables(text, task, task.suite.as_deref(), &file)? {
+                overlay(&values, &file);
             }
+        }
+        for values in
+            model.map(|text| tables(text, task, Some("all"), MODELS)).transpose()?.unwrap_or_default()
+        {
+            overlay(&values, "model directory");
         }
         overlay(command_line, "command line");
 
@@ -97,20 +105,38 @@ impl FullRecipe {
     }
 }
 
-/// A table's name, and its settings.
-type Table = (String, Map<String, Value>);
+/// The model's own recipe, in messages.
+const MODELS: &str = "the model's recipe.toml";
 
-/// The tables of a model's recipe, `[all]` first.
-fn tables(text: &str, task: &Task) -> Result<Vec<Table>, EvalError> {
-    let broken = |why: String| EvalError::Recipe(format!("the model's recipe.toml: {why}"));
-    let parsed: BTreeMap<String, Map<String, Value>> =
-        toml::from_str(text).map_err(|e| broken(e.to_string()))?;
-    let mut tables: Vec<_> = parsed.into_iter().collect();
-    tables.sort_by_key(|(name, _)| name != "all");
-    let known = |name: &str| name == "all" || name == task.name || tasks::names().any(|task| task == name);
-    match tables.iter().find(|(name, _)| !known(name)) {
-        Some((name, _)) => Err(broken(format!("[{name}] is no task"))),
-        None => Ok(tables),
+/// The tables of a recipe that hold for a task: that of `group`, then the task's. `source` says where the recipe is from.
+fn tables(
+    text: &str,
+    task: &Task,
+    group: Option<&str>,
+    file: &str,
+) -> Result<Vec<Map<String, Value>>, EvalError> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(rename = "source")]
+        _source: Option<String>,
+        #[serde(flatten)]
+        tables: BTreeMap<String, Map<String, Value>>,
+    }
+    let broken = |why: String| EvalError::Recipe(format!("{file}: {why}"));
+    let File { mut tables, .. } = toml::from_str(text).map_err(|e| broken(e.to_string()))?;
+    let known = |name: &str| {
+        name == "all"
+            || name == task.name
+            || tasks::suite(name).is_some()
+            || tasks::names().any(|task| task == name)
+    };
+    match tables.keys().find(|name| !known(name)) {
+        Some(name) => Err(broken(format!("[{name}] is no task"))),
+        None => Ok([group, Some(task.name.as_str())]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| tables.remove(name))
+            .collect()),
     }
 }
 
@@ -124,7 +150,7 @@ mod tests {
     fn the_command_line_wins_over_the_model_and_the_model_over_the_task_file() {
         let task = Task::find("cb").expect("a known task");
         let command_line = Map::from_iter([("learning_rate".to_string(), json!(0.5))]);
-        let full = FullRecipe::resolve(&task, Some(MODEL), &command_line).expect("it is valid");
+        let full = FullRecipe::resolve(&task, Family::Glm, Some(MODEL), &command_line).expect("it is valid");
         assert_eq!((full.recipe.epochs, full.train_limit), (7, Some(9)));
         assert!((full.recipe.learning_rate - 0.5).abs() < 1e-12);
         let source = |key: &str| full.settings[key].source.clone();
@@ -134,10 +160,32 @@ mod tests {
     }
 
     #[test]
+    fn a_familys_recipe_comes_between_the_task_files_and_the_models() {
+        let task = Task::find("cb").expect("a known task");
+        let full = FullRecipe::resolve(&task, Family::Bert, Some(MODEL), &Map::new()).expect("it is valid");
+        assert_eq!((full.recipe.epochs, full.recipe.batch_size), (7, 4));
+        assert_eq!(full.settings["batch_size"].source, "recipes/bert.toml");
+        assert_eq!(full.settings["epochs"].source, "model directory");
+    }
+
+    #[test]
+    fn every_familys_recipe_is_valid_for_every_task() {
+        for (name, _) in tasks::FAMILY_RECIPES {
+            let family = Family::ALL.into_iter().find(|family| family.name() == *name).expect("a family");
+            for task in tasks::names() {
+                let task = Task::find(task).expect("a known task");
+                FullRecipe::resolve(&task, family, None, &Map::new()).expect("it is valid");
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_key_or_task_in_a_models_recipe_is_an_error() {
         let task = Task::find("cb").expect("a known task");
         let message = |model: &str| {
-            FullRecipe::resolve(&task, Some(model), &Map::new()).expect_err("it is wrong").to_string()
+            FullRecipe::resolve(&task, Family::Glm, Some(model), &Map::new())
+                .expect_err("it is wrong")
+                .to_string()
         };
         assert!(message("[all]\nepoch = 3").contains("epoch"));
         assert!(message("[cbb]\nepochs = 3").contains("[cbb] is no task"));

@@ -9,7 +9,7 @@ use super::scoring::{Scored, Totals};
 use super::{EvalError, Evaluation, Job, Limit, Run};
 use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
-use crate::model::{ModelSource, weights};
+use crate::model::{Head as ModelHead, ModelSource, weights};
 use crate::nn;
 use crate::results::ours::{
     Bootstrap, Cost, DataFile, GlmEval, Machine, Mode, Model, Program, Rule, SCHEMA_VERSION, SampleCount,
@@ -18,7 +18,7 @@ use crate::results::ours::{
 use crate::results::record::{RunConfig, record_path, samples_path, seed_name};
 use crate::results::time::UtcTime;
 use crate::results::{Record, samples};
-use crate::tasks::{Provenance, Split};
+use crate::tasks::{Head, Provenance, Split};
 
 /// Why tables of a model without trained weights mean little.
 pub fn weights_note(model: &ModelSource) -> Option<String> {
@@ -249,7 +249,7 @@ impl Run<'_> {
             version: task.version,
             task_file_sha256: task.sha256.clone(),
             suite: task.suite.clone(),
-            pattern: Some(evaluation.form.pattern.to_string()),
+            pattern: (evaluation.form.head == Head::Cloze).then(|| evaluation.form.pattern.to_string()),
             split: evaluation.split.name().into(),
             data,
             samples: SampleCount {
@@ -321,7 +321,20 @@ impl Run<'_> {
             };
             notes.push(how.into());
         }
-        if evaluation.form.multi_token && !self.settings.multi_token {
+        let head = job.head();
+        if let ModelHead::Classes { spans, .. } = head {
+            let drawn = self.model.drawn_parts(head, true).unwrap_or_default();
+            let reads = if spans > 0 { " and the marked words" } else { "" };
+            let start = match drawn.as_slice() {
+                [] => String::new(),
+                drawn => {
+                    let names: Vec<&str> = drawn.iter().map(|part| part.name).collect();
+                    format!("; drawn at random before training: {}", names.join(" and "))
+                }
+            };
+            notes.push(format!("answered by a classification head over the pooled token{reads}{start}"));
+        }
+        if evaluation.form.head == Head::Cloze && evaluation.form.multi_token && !self.settings.multi_token {
             notes.push("a label's word is several tokens here, so words are scored as texts".into());
         }
         Ok((files, notes, is_official))

@@ -60,7 +60,7 @@ impl LanguageModel for Fake {
             let count = match &request.ask {
                 Ask::Word { words } => words.len(),
                 Ask::Choice { candidates, .. } => candidates.len(),
-                Ask::Classify { pairs, num_labels } => pairs.len() * num_labels,
+                Ask::Classify { pairs, num_labels, .. } => pairs.len() * num_labels,
             };
             let best = request.id.bytes().map(usize::from).sum::<usize>() % count;
             let is_nan = (self.is_nan)(&request.id);

@@ -43,6 +43,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Special tokens that its vocabulary must have, with the ids that the configuration gives them, if it does.
+    fn required_tokens(&self) -> Vec<(&'static str, Option<u32>)> {
+        vec![]
+    }
+
     /// The network over weights, with its tokenizer.
     ///
     /// # Errors

@@ -42,6 +42,11 @@ impl Family {
         }
     }
 
+    /// Does its published recipe for classification read marked words besides the pooled token?
+    pub fn reads_marks(self) -> bool {
+        matches!(self, Self::Bert | Self::Roberta)
+    }
+
     /// The family that a `config.json` names by its `model_type`. One that names none, and none there at all, are a
     /// GLM's: the official code writes no such file.
     ///
@@ -59,7 +64,7 @@ impl Family {
 
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod architecture;
 pub mod bart;
+pub mod bert;
 pub mod causal;
 pub mod config;
 pub mod encoder_decoder;

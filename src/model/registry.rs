@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use super::architecture::{Architecture, Build, Head, Part};
-use super::{ConfigError, Family, LanguageModel, ModelError, bart, glm, gpt2, llama, t5, weights};
+use super::{ConfigError, Family, LanguageModel, ModelError, bart, bert, glm, gpt2, llama, t5, weights};
 use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Models that have no trained weights bundled yet, with their recipes; their vocabulary is inside the binary.
 const BUNDLED: &[(&str, &str)] = &[
     ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
+    ("bert-tiny", include_str!("../../models/bert-tiny/recipe.toml")),
     // Of the same size, so of the same recipe.
     ("gpt-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
     ("t5-tiny", include_str!("../../models/t5-tiny/recipe.toml")),
@@ -61,6 +62,14 @@ pub enum RegistryError {
         download: String,
         /// Where they were looked for.
         looked_at: Vec<String>,
+    },
+    /// A model whose layout is not shown.
+    #[error("`{name}` is a {family} model; samples are shown as a GLM reads them only")]
+    NotGlm {
+        /// What was asked for.
+        name: String,
+        /// Its family.
+        family: Family,
     },
     /// The checkpoint can't be read or does not fit.
     #[error("the model in {} can't be loaded", path.display())]
@@ -127,6 +136,9 @@ impl ModelSource {
         let read = checkpoint::read(path).map_err(in_checkpoint)?;
         let architecture = architecture(read.config.as_ref(), &read.tensors).map_err(in_config)?;
         let weights = weights::fit(&*architecture, read.tensors).map_err(in_checkpoint)?;
+        // Of a single file, what belongs to it lies beside it.
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let misfit = |source| RegistryError::Tokenizer { path: path.into(), source };
         let tokenizer = match (tokenizer, read.own_tokenizer) {
             (None, Some(json)) => {
@@ -134,7 +146,7 @@ impl ModelSource {
                 tokenizer.and_then(|tokenizer| fitting(tokenizer, &*architecture)).map_err(misfit)?
             }
             (given, _) => {
-                let vocabulary = given.or(read.tokenizer.as_deref()).unwrap_or(path);
+                let vocabulary = given.or(read.tokenizer.as_deref()).unwrap_or(folder);
                 open_tokenizer(vocabulary, &*architecture).map_err(misfit)?
             }
         };
@@ -142,7 +154,7 @@ impl ModelSource {
             name,
             architecture,
             tokenizer,
-            recipe: own_recipe(path)?,
+            recipe: own_recipe(folder)?,
             weights_sha256: Some(read.sha256),
             weights: Some(weights),
         })
@@ -169,12 +181,12 @@ impl ModelSource {
         self.weights.is_none()
     }
 
-    /// The parts of a head that the checkpoint lacks, so that they are drawn at random to be trained.
+    /// The parts of a head that are drawn at random to be trained: those that the checkpoint lacks.
     ///
     /// # Errors
-    /// When a part is only half there.
-    pub fn drawn_parts(&self, head: Head) -> Result<Vec<Part>, ModelError> {
-        Ok(weights::absent(&*self.architecture, self.weights.as_ref(), head).map_err(Box::new)?)
+    /// When one is absent and not going to be trained.
+    pub fn drawn_parts(&self, head: Head, is_trained: bool) -> Result<Vec<Part>, ModelError> {
+        weights::drawn(&*self.architecture, self.weights.as_ref(), head, is_trained)
     }
 
     /// A fresh model. Weights that are not loaded (all of them, or those of a head) are drawn from the seed.
@@ -199,11 +211,13 @@ pub fn architecture(
     let family = Family::of(config)?;
     match family {
         Family::Glm => Ok(Box::new(glm::Config::resolve(config, tensors, None)?)),
+        Family::Bert | Family::Roberta => {
+            Ok(Box::new(bert::Config::from_json(family, config.expect("it names its family"))?))
+        }
         Family::Gpt2 => Ok(Box::new(gpt2::Config::from_json(config.expect("it names its family"))?)),
         Family::Llama => Ok(Box::new(llama::Config::from_json(config.expect("it names its family"))?)),
         Family::T5 => Ok(Box::new(t5::Config::resolve(config.expect("it names its family"), tensors)?)),
         Family::Bart => Ok(Box::new(bart::Config::from_json(config.expect("it names its family"))?)),
-        Family::Bert | Family::Roberta => Err(ConfigError::NotBuiltYet(family)),
     }
 }
 
@@ -226,7 +240,7 @@ impl Known {
 
 /// The bundled models, then the published ones, family by family.
 pub fn known() -> impl Iterator<Item = Known> {
-    let all = glm::published().chain(t5::published()).chain(bart::published());
+    let all = glm::published().chain(bert::published()).chain(t5::published()).chain(bart::published());
     let all = all.chain(gpt2::published()).chain(llama::published());
     let (bundled, others): (Vec<Known>, Vec<Known>) = all.partition(Known::is_bundled);
     bundled.into_iter().chain(others)
@@ -259,7 +273,11 @@ fn open_tokenizer(path: &Path, architecture: &dyn Architecture) -> Result<Tokeni
 }
 
 fn fitting(tokenizer: Tokenizer, architecture: &dyn Architecture) -> Result<Tokenizer, TokenizerError> {
-    tokenizer.check_fits(architecture.sizes().vocab_size)?;
+    let (family, rows) = (architecture.family(), architecture.sizes().vocab_size);
+    tokenizer.check_fits(rows)?;
+    if family != Family::Glm {
+        tokenizer.check_is_of(family.name(), rows, &architecture.required_tokens())?;
+    }
     Ok(tokenizer)
 }
 
@@ -271,19 +289,32 @@ fn builtin_tokenizer(family: Family) -> Tokenizer {
     }
 }
 
-/// The tokenizer of a bundled model, or the one beside a checkpoint, with GLM's tokens; no weights are read.
+/// The tokenizer of a bundled GLM, or the one beside a GLM's checkpoint; no weights are read.
 ///
 /// # Errors
-/// When there is no such model, or it has no tokenizer.
-pub fn tokenizer_of(name: &str) -> Result<Tokenizer, RegistryError> {
+/// When there is no such model, it has no tokenizer, or it is of another family.
+pub fn glm_tokenizer_of(name: &str) -> Result<Tokenizer, RegistryError> {
     let path = Path::new(name);
-    match path.exists() {
-        true => {
-            Tokenizer::open(path).map_err(|source| RegistryError::Tokenizer { path: path.into(), source })
-        }
-        false if bundled(name).is_some() => Ok(Tokenizer::builtin()),
-        false => Err(unknown(name)),
+    let other = |family: Family| RegistryError::NotGlm { name: name.into(), family };
+    if !path.exists() {
+        let known = known().find(|known| known.name == name && known.is_bundled());
+        return match known.map(|known| known.architecture.family()) {
+            Some(Family::Glm) => Ok(Tokenizer::builtin()),
+            Some(family) => Err(other(family)),
+            None => Err(unknown(name)),
+        };
     }
+    let file = path.join("config.json");
+    if file.is_file() {
+        let settings = checkpoint::read_settings(&file)
+            .map_err(|source| RegistryError::Checkpoint { path: path.into(), source })?;
+        let family = Family::of(Some(&settings))
+            .map_err(|source| RegistryError::Config { path: path.into(), source })?;
+        if family != Family::Glm {
+            return Err(other(family));
+        }
+    }
+    Tokenizer::open(path).map_err(|source| RegistryError::Tokenizer { path: path.into(), source })
 }
 
 /// What to say about a name whose weights are not there.

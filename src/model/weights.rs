@@ -69,20 +69,31 @@ fn state(part: &Part, tensors: &BTreeMap<String, Tensor>) -> Result<State, Check
     Ok(State::Absent)
 }
 
-/// The parts of a head that a checkpoint lacks (all of them, without one).
-pub fn absent(
+/// The parts of a head that have to be drawn: those that the checkpoint lacks, or all, without one.
+///
+/// # Errors
+/// When a checkpoint lacks a part and it is not going to be trained, or has half of one.
+pub fn drawn(
     architecture: &dyn Architecture,
     tensors: Option<&BTreeMap<String, Tensor>>,
     head: Head,
-) -> Result<Vec<Part>, CheckpointError> {
-    let mut absent = Vec::new();
-    for part in architecture.head(head) {
-        match tensors.map(|tensors| state(&part, tensors)).transpose()? {
-            Some(State::There) => {}
-            Some(State::Absent) | None => absent.push(part),
+    is_trained: bool,
+) -> Result<Vec<Part>, ModelError> {
+    let parts = architecture.head(head);
+    let Some(tensors) = tensors else { return Ok(parts) };
+    let mut drawn = Vec::new();
+    for part in parts {
+        match state(&part, tensors).map_err(Box::new)? {
+            State::There => {}
+            State::Absent if is_trained => drawn.push(part),
+            State::Absent => {
+                let weights =
+                    part.weights.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(ModelError::MissingHead { part: part.name, weights });
+            }
         }
     }
-    Ok(absent)
+    Ok(drawn)
 }
 
 /// The weights of a body with a head: those of the checkpoint, and drawn ones for the parts of the head that it
@@ -108,22 +119,33 @@ pub fn parameters(
         let head = parts.into_iter().flat_map(|part| part.weights);
         return Ok(draw(architecture.body().into_iter().chain(head).collect())?);
     };
-    let absent = absent(architecture, Some(tensors), build.head).map_err(Box::new)?;
-    if let (Some(part), false) = (absent.first(), build.is_trained) {
-        return Err(ModelError::MissingHead {
-            part: part.name,
-            weights: part.weights.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
-        });
-    }
-    let is_there = |part: &&Part| !absent.iter().any(|gone| gone == *part);
-    let loaded = parts.iter().filter(is_there).flat_map(|part| part.weights.clone());
+    let drawn = drawn(architecture, Some(tensors), build.head, build.is_trained)?;
+    let loaded = parts.iter().filter(|part| !drawn.contains(part)).flat_map(|part| part.weights.clone());
     let loaded = architecture.body().into_iter().chain(loaded).filter_map(|(name, _)| {
         let tensor = tensors.get(&name)?.clone();
         Some((name, tensor))
     });
     let mut parameters = Parameters::load(&loaded.collect(), dtype, &build.device)?;
-    parameters.extend(draw(absent.into_iter().flat_map(|part| part.weights).collect())?);
+    parameters.extend(draw(drawn.into_iter().flat_map(|part| part.weights).collect())?);
     Ok(parameters)
+}
+
+/// Gives tensors other names.
+///
+/// # Errors
+/// When two of them get the same.
+pub fn rename(
+    tensors: BTreeMap<String, Tensor>,
+    published: impl Fn(&str) -> String,
+) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+    let mut renamed = BTreeMap::new();
+    for (old, tensor) in tensors {
+        let name = published(&old);
+        if renamed.insert(name.clone(), tensor).is_some() {
+            return Err(CheckpointError::TwoNames { name, other: old });
+        }
+    }
+    Ok(renamed)
 }
 
 /// Removes the copy of a tied weight that some checkpoints have.

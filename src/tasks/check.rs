@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::adapters;
 use super::error::nearest;
-use super::file::{Kind, PartSpec, Recipe, TaskFile};
+use super::file::{Kind, PartSpec, Recipe, Side, TaskFile};
 use super::template::Template;
 use crate::metrics;
 
@@ -82,6 +82,22 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
         texts
             .chain(&classifier.candidates)
             .try_for_each(|t| known_field(t, classifier.for_each_candidate))?;
+        if let Some(marked) = &classifier.marked {
+            if classifier.for_each_candidate {
+                let what = "words are marked in a single pair of texts, not in one a candidate";
+                return problem("marked", what.into());
+            }
+            let texts = std::iter::once(&marked.text_a).chain(&marked.text_b);
+            texts.into_iter().try_for_each(|template| known_field(template, false))?;
+            for name in marked.spans.iter().flat_map(|span| [&span.start, &span.end]) {
+                let template = Template::try_from(format!("{{{name}}}"));
+                let template = template.map_err(|what| Problem { place: name.clone(), what, near: None })?;
+                known_field(&template, false)?;
+            }
+            if marked.text_b.is_none() && marked.spans.iter().any(|span| span.text == Side::B) {
+                return problem("marked", "a span is in text \"b\", which isn't there".into());
+            }
+        }
     }
     Ok(())
 }

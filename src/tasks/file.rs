@@ -337,6 +337,44 @@ pub struct ClassifierSpec {
     /// The candidates, where they aren't the ones of the cloze.
     #[serde(default)]
     pub candidates: Vec<Template>,
+    /// The texts for a head that reads marked words too, where the question is about some.
+    #[serde(default)]
+    pub marked: Option<MarkedSpec>,
+}
+
+/// Texts with marked words.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkedSpec {
+    /// The first text.
+    pub text_a: Template,
+    /// The second text, if there is one.
+    #[serde(default)]
+    pub text_b: Option<Template>,
+    /// The words that the question is about.
+    pub spans: Vec<SpanSpec>,
+}
+
+/// Where a marked stretch of a text is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpanSpec {
+    /// The text that it is in.
+    pub text: Side,
+    /// The field with the number of its first character, from 0.
+    pub start: String,
+    /// The field with the number of the character behind its last.
+    pub end: String,
+}
+
+/// One of the two texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The first.
+    A,
+    /// The second.
+    B,
 }
 
 /// How a text-to-text model (T5) is asked: a text to read, and the text to answer with.

@@ -40,6 +40,12 @@ pub const FILES: &[(&str, &str, &str)] = files! {
     "lm": "lambada";
 };
 
+/// The recipes of families other than GLM, whose recipes are in the task files: what differs from these, by suite or task.
+pub const FAMILY_RECIPES: &[(&str, &str)] = &[
+    ("bert", include_str!("../../recipes/bert.toml")),
+    ("roberta", include_str!("../../recipes/roberta.toml")),
+];
+
 /// The suites: groups of tasks whose scores are averaged.
 pub const SUITES: &[(&str, &[&str])] = &[(
     // ReCoRD first, as in the GLM paper's table; the diagnostics aren't part of the average.

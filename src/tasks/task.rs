@@ -9,8 +9,8 @@ use super::adapters::{self, Adapter, Item, place};
 use super::check::{CANDIDATE, check, line_of};
 use super::error::{TaskError, nearest};
 use super::file::{
-    Chance, ClassifierSpec, DataSpec, FieldSpec, FileSpec, Kind, Label, MetricSpec, PartSpec, PatternSpec,
-    Recipe, Source, TaskFile, TextToTextSpec,
+    Chance, ClassifierSpec, DataSpec, FieldSpec, FileSpec, Kind, Label, MarkedSpec, MetricSpec, PartSpec,
+    PatternSpec, Recipe, Side, Source, SpanSpec, TaskFile, TextToTextSpec,
 };
 use super::located::TaskData;
 use super::sample::{Sample, Split};
@@ -18,7 +18,7 @@ use super::stream::Samples;
 use super::template::Template;
 use super::{FILES, SUITES, names};
 use crate::data::locate::sha256_bytes;
-use crate::request::{Ask, Example, Loss, Part, Prompt, Request};
+use crate::request::{Ask, Example, Loss, Part, Prompt, Request, Span};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What the samples are asked with.
@@ -40,6 +40,8 @@ pub struct Form {
     pub pattern: usize,
     /// A blank or a classification head.
     pub head: Head,
+    /// Does the classification head read marked words, where the task has them?
+    pub marks: bool,
     /// Are one-token words asked as texts, with the end of the piece?
     pub multi_token: bool,
     /// Most tokens of a sequence, answer included.
@@ -174,6 +176,7 @@ impl Task {
         Form {
             pattern: self.recipe.pattern,
             head: Head::Cloze,
+            marks: false,
             multi_token: false,
             max_tokens: self.recipe.max_tokens,
             loss: self.recipe.loss,
@@ -270,9 +273,10 @@ impl Task {
             .ok_or_else(|| TaskError::Unlabelled { task: self.name.clone(), guid: sample.guid.clone() })?;
         // WSC learns from true rows only, where the noun phrase, the first candidate, is right.
         let label = if sample.reading == Reading::Best { label } else { 0 };
-        let loss = match sample.reading {
-            Reading::Greedy | Reading::Continuation => Loss::Generative,
-            Reading::Best | Reading::FirstIsBest => self.recipe.loss,
+        let loss = match (&sample.request.ask, sample.reading) {
+            (Ask::Classify { .. }, _) => Loss::CrossEntropy, // the published losses are those of the cloze
+            (_, Reading::Greedy | Reading::Continuation) => Loss::Generative,
+            (_, Reading::Best | Reading::FirstIsBest) => self.recipe.loss,
         };
         Ok(Example { request: sample.request, label, loss })
     }
@@ -307,7 +311,7 @@ impl Task {
             },
             ask: match form.head {
                 Head::Cloze => self.cloze(&candidates, form)?,
-                Head::Classifier => self.classify(&item)?,
+                Head::Classifier => self.classify(&item, form)?,
                 Head::TextToText => self.texts(candidates.clone(), form),
             },
             max_tokens: form.max_tokens,
@@ -386,14 +390,18 @@ impl Task {
         })
     }
 
-    fn classify(&self, item: &Item) -> Result<Ask, TaskError> {
+    fn classify(&self, item: &Item, form: &Form) -> Result<Ask, TaskError> {
         let spec = self.classifier.as_ref().expect("`samples` has checked that there is one");
+        if let Some(marked) = spec.marked.as_ref().filter(|_| form.marks) {
+            return self.classify_marked(marked, item);
+        }
         let pair = |candidate: Option<&str>| {
             let fill = |template: &Template| self.fill_with(template, item, candidate);
             Ok((fill(&spec.text_a)?, spec.text_b.as_ref().map(fill).transpose()?))
         };
         if !spec.for_each_candidate {
-            return Ok(Ask::Classify { pairs: vec![pair(None)?], num_labels: self.labels.len() });
+            let (pairs, num_labels) = (vec![pair(None)?], self.labels.len());
+            return Ok(Ask::Classify { pairs, spans: vec![], num_labels });
         }
         let own = spec
             .candidates
@@ -406,7 +414,45 @@ impl Task {
         }
         let pairs =
             candidates.iter().map(|candidate| pair(Some(candidate))).collect::<Result<_, TaskError>>()?;
-        Ok(Ask::Classify { pairs, num_labels: 1 })
+        Ok(Ask::Classify { pairs, spans: vec![], num_labels: 1 })
+    }
+
+    fn classify_marked(&self, spec: &MarkedSpec, item: &Item) -> Result<Ask, TaskError> {
+        let a = self.fill(&spec.text_a, item)?;
+        let b = spec.text_b.as_ref().map(|template| self.fill(template, item)).transpose()?;
+        let span = |span: &SpanSpec| {
+            let text = match span.text {
+                Side::A => a.as_str(),
+                Side::B => b.as_deref().unwrap_or_default(),
+            };
+            let starts: Vec<usize> = text.char_indices().map(|(byte, _)| byte).chain([text.len()]).collect();
+            let byte = |name: &str| {
+                let place = self.field(name, item)?;
+                let byte = place.parse().ok().and_then(|place: usize| starts.get(place).copied());
+                byte.ok_or_else(|| {
+                    let characters = starts.len() - 1;
+                    let what = format!("`{name}` is {place}, no place in a text of {characters} characters");
+                    TaskError::from(item.row.invalid(what))
+                })
+            };
+            let bytes = byte(&span.start)?..byte(&span.end)?;
+            match bytes.is_empty() {
+                true => {
+                    let what = format!("nothing is between `{}` and `{}`", span.start, span.end);
+                    Err(TaskError::from(item.row.invalid(what)))
+                }
+                false => Ok(Span { text: usize::from(span.text == Side::B), bytes }),
+            }
+        };
+        let spans = spec.spans.iter().map(span).collect::<Result<_, _>>()?;
+        Ok(Ask::Classify { pairs: vec![(a, b)], spans, num_labels: self.labels.len() })
+    }
+
+    /// Outputs and marked spans of a classification head in this form; `None` in another form.
+    pub fn head_shape(&self, form: &Form) -> Option<(usize, usize)> {
+        let spec = self.classifier.as_ref().filter(|_| form.head == Head::Classifier)?;
+        let spans = spec.marked.as_ref().filter(|_| form.marks).map_or(0, |marked| marked.spans.len());
+        Some((if spec.for_each_candidate { 1 } else { self.labels.len() }, spans))
     }
 
     fn fill(&self, template: &Template, item: &Item) -> Result<String, TaskError> {

@@ -38,6 +38,32 @@ pub enum TokenizerError {
         /// The parser's reason.
         source: serde_json::Error,
     },
+    /// The model's configuration and the vocabulary are of two models.
+    #[error(
+        "{vocabulary} has {token} as {found}, the model's config.json as {expected}; use the tokenizer published \
+         with the weights"
+    )]
+    OtherId {
+        /// The vocabulary.
+        vocabulary: String,
+        /// The token.
+        token: &'static str,
+        /// Its id there.
+        found: u32,
+        /// Its id according to the model.
+        expected: u32,
+    },
+    /// A much smaller vocabulary than the model's.
+    #[error(
+        "{vocabulary} is not that of a model with {rows} rows of token embeddings; use the tokenizer published with \
+         the weights"
+    )]
+    TooManyRows {
+        /// The vocabulary.
+        vocabulary: String,
+        /// Rows of the model's embedding.
+        rows: usize,
+    },
     /// GLM's tokens were asked of a vocabulary that has none.
     #[error("{0}: it was opened as published, without GLM's special tokens")]
     NotGlms(String),
@@ -96,14 +122,14 @@ pub enum TokenizerError {
     },
     /// A vocabulary of a known family without the tokens GLM builds on.
     #[error(
-        "{}: a {family} vocabulary for GLM needs {}, but lacks {}",
+        "{}: {what} needs {}, but lacks {}",
         path.display(), needed.join(", "), missing.join(", ")
     )]
     MissingTokens {
         /// The file.
         path: PathBuf,
-        /// BERT, GPT-2 or `RoBERTa`.
-        family: &'static str,
+        /// Which kind of vocabulary, for which models.
+        what: String,
         /// Everything the family must have.
         needed: Vec<&'static str>,
         /// What it lacks.

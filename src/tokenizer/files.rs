@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::TokenizerError;
 use super::json::{self, Entries};
-use super::vocabulary::{Cutting, UNCASED, Vocabulary};
+use super::vocabulary::{BertNormalization, Cutting, UNCASED, Vocabulary};
 
 /// Longest word, in characters, that BERT's `WordPiece` looks at.
 const BERT_MAX_WORD_CHARS: usize = 100;
@@ -54,8 +54,33 @@ fn vocab_txt(path: &Path) -> Result<Vocabulary, TokenizerError> {
     let text = read_text(path)?;
     let entries: Vec<_> = (0u32..).zip(text.lines()).map(|(id, piece)| (piece.to_string(), id)).collect();
     let num_pieces = entries.len();
-    let cutting = Cutting::WordPiece { normalization: UNCASED, max_word_chars: BERT_MAX_WORD_CHARS };
+    let normalization = bert_normalization(&path.with_file_name("tokenizer_config.json"))?;
+    let cutting = Cutting::WordPiece { normalization, max_word_chars: BERT_MAX_WORD_CHARS };
     Vocabulary::new(path, entries, num_pieces, cutting)
+}
+
+/// What the library's settings beside a `vocab.txt` say; without them, BERT's is uncased.
+fn bert_normalization(settings: &Path) -> Result<BertNormalization, TokenizerError> {
+    #[derive(Default, serde::Deserialize)]
+    struct Settings {
+        do_lower_case: Option<bool>,
+        strip_accents: Option<bool>,
+        tokenize_chinese_chars: Option<bool>,
+    }
+    let found: Settings = match settings.is_file() {
+        true => serde_json::from_slice(&read(settings)?).map_err(|source| TokenizerError::Json {
+            path: settings.to_path_buf(),
+            expected: "tokenizer_config.json",
+            source,
+        })?,
+        false => Settings::default(),
+    };
+    Ok(BertNormalization {
+        lowercase: found.do_lower_case.unwrap_or(UNCASED.lowercase),
+        strip_accents: found.strip_accents.or(UNCASED.strip_accents),
+        handle_chinese_chars: found.tokenize_chinese_chars.unwrap_or(UNCASED.handle_chinese_chars),
+        clean_text: UNCASED.clean_text,
+    })
 }
 
 /// Pieces with their ids, and the merges, best first.

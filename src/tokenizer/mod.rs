@@ -35,6 +35,9 @@ use wordpiece::WordPieces;
 /// The vocabulary of `models/glm-tiny`, which works from any folder.
 const BUILTIN: &[u8] = include_bytes!("../../models/glm-tiny/tokenizer.json");
 
+/// Rows that no published embedding has more than tokens.
+const PADDING: usize = 1024;
+
 /// A vocabulary, with GLM's special tokens or as published. Cheap to clone; may be shared between threads.
 #[derive(Clone, Debug)]
 pub struct Tokenizer(Arc<Inner>);
@@ -272,6 +275,39 @@ impl Tokenizer {
         }
         let (vocabulary, last) = (self.0.vocabulary.describe(), self.last_id());
         Err(TokenizerError::TooFewRows { vocabulary, last, rows: embedding_rows })
+    }
+
+    /// Checks that a published vocabulary is that of a model with so many rows: it has the special tokens, under the
+    /// ids that the model's configuration gives them, and about as many tokens as rows (tables are padded, but not by
+    /// thousands).
+    ///
+    /// # Errors
+    /// Where it is another model's.
+    pub fn check_is_of(
+        &self,
+        family: &'static str,
+        embedding_rows: usize,
+        tokens: &[(&'static str, Option<u32>)],
+    ) -> Result<(), TokenizerError> {
+        let missing: Vec<_> =
+            tokens.iter().map(|(token, _)| *token).filter(|t| self.id(t).is_none()).collect();
+        if !missing.is_empty() {
+            let (path, needed) = (self.0.vocabulary.path.clone(), tokens.iter().map(|(t, _)| *t).collect());
+            let what = format!("a vocabulary for {family} models");
+            return Err(TokenizerError::MissingTokens { path, what, needed, missing });
+        }
+        for &(token, expected) in tokens {
+            if let (Some(expected), Some(found)) = (expected, self.id(token))
+                && found != expected
+            {
+                let vocabulary = self.describe();
+                return Err(TokenizerError::OtherId { vocabulary, token, found, expected });
+            }
+        }
+        match embedding_rows - self.num_tokens() < PADDING {
+            true => Ok(()),
+            false => Err(TokenizerError::TooManyRows { vocabulary: self.describe(), rows: embedding_rows }),
+        }
     }
 
     /// The vocabulary's fingerprint: the SHA-256, in hexadecimal, of what [`Tokenizer::to_json`] gives. The same

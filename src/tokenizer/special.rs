@@ -134,7 +134,8 @@ pub(super) fn complete(
     let missing: Vec<_> = needed.iter().copied().filter(|t| vocabulary.id(t).is_none()).collect();
     if !missing.is_empty() {
         let path = vocabulary.path.clone();
-        return Err(TokenizerError::MissingTokens { path, family: family.name(), needed, missing });
+        let what = format!("a {} vocabulary for GLM", family.name());
+        return Err(TokenizerError::MissingTokens { path, what, needed, missing });
     }
     let extras = extras.unwrap_or_else(|| {
         let is_glms_already = vocabulary.id(SOP).is_some();

@@ -226,3 +226,27 @@ fn a_unigram_vocabulary_of_another_kind_is_refused() {
         assert!(message.contains(expected) || expected == "last", "{message}");
     }
 }
+
+#[test]
+fn a_published_vocabulary_keeps_its_own_tokens_and_gets_no_others() {
+    let folder = folder(&[("vocab.txt", BERT.as_bytes())]);
+    let tokenizer = Tokenizer::published(folder.path()).expect("the vocabulary is fine");
+    assert_eq!(
+        (tokenizer.num_tokens(), tokenizer.id("[SEP]"), tokenizer.id("<|startofpiece|>")),
+        (9, Some(3), None)
+    );
+    assert_eq!(tokenizer.encode("The[MASK]playing").expect("encodes"), [7, 4, 5, 6]);
+    let error = tokenizer.special().expect_err("it has none of GLM's").to_string();
+    assert!(error.contains("without GLM's special tokens"), "{error}");
+}
+
+#[test]
+fn a_cased_vocabulary_is_told_by_the_settings_beside_it() {
+    let pieces = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nThe\n";
+    let files = [("vocab.txt", pieces.as_bytes()), ("tokenizer_config.json", br#"{"do_lower_case": false}"#)];
+    let cased = folder(&files);
+    let ids = |folder: &TempDir| {
+        Tokenizer::published(folder.path()).expect("opens").encode("The").expect("encodes")
+    };
+    assert_eq!((ids(&cased), ids(&folder(&files[..1]))), (vec![6], vec![5]));
+}

@@ -44,11 +44,15 @@ struct Moments {
     exp_avg_sq: Var,
 }
 
-/// Biases and layer norms do not decay.
+/// Biases and norms do not decay: by the names of all families, `input_layernorm`, `LayerNorm`, `layer_norm`, `ln_1`.
 ///
 /// Source: THUDM/GLM@4f61ed7 `model/modeling_glm.py`, `glm_get_params_for_weight_decay_optimization`.
 pub fn decays(name: &str) -> bool {
-    name.rsplit('.').next() != Some("bias") && !name.contains("layernorm")
+    let mut words = name.rsplit('.');
+    let is_bias = words.next() == Some("bias");
+    let is_norm =
+        words.next().is_some_and(|layer| layer.to_lowercase().contains("norm") || layer.starts_with("ln_"));
+    !is_bias && !is_norm
 }
 
 impl AdamW {

@@ -92,10 +92,8 @@ impl Run {
             records.push(self.run_model(model, jobs, &settings, journal, is_suite, &here)?);
         }
         journals.into_iter().try_for_each(Journal::remove)?;
-        for (record, file) in &records {
-            table::write_record(&mut out, record)?;
-            writeln!(out, "Record: {}\n", file.display())?;
-        }
+        table::write_records(&mut out, &records.iter().map(|(record, _)| record).collect::<Vec<_>>())?;
+        records.iter().try_for_each(|(_, file)| writeln!(out, "Record: {}", file.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -1,6 +1,7 @@
 //! What `glm-eval run` prints: the plan of a dry run, and the table of a run.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
@@ -11,17 +12,93 @@ use crate::results::Record;
 use crate::results::ours::{Mode, Rule, Scores, TaskRecord};
 use crate::stats::Estimate;
 
-/// The table of one model's run, and what to know about it.
-pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
-    let ours = &record.glm_eval;
-    let how = match (ours.mode, ours.selection.rule) {
+/// The tables of a run: one table for all models, and what to know about each.
+pub fn write_records(out: &mut impl Write, records: &[&Record]) -> io::Result<()> {
+    match records {
+        [one] => write_record(out, one),
+        several => write_side_by_side(out, several),
+    }
+}
+
+/// How the models met the tasks.
+fn how(record: &Record) -> &'static str {
+    match (record.glm_eval.mode, record.glm_eval.selection.rule) {
         (Mode::Finetune, Rule::Best) => "fine-tuned, epoch chosen on the validation set",
         (Mode::Finetune, Rule::Last) => "fine-tuned, last epoch",
         (Mode::ZeroShot, _) => "zero-shot",
         (Mode::FewShot, _) => "few-shot",
-    };
-    writeln!(out, "{} ({how})", record.model_name)?;
-    let mut table = new_table(&["task", "metric", "score", "± s.e.", "n", "guess", "over seeds"]);
+    }
+}
+
+/// One table, with the models below each other at each metric: 80 columns do for any number of models.
+fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<()> {
+    let Some(first) = records.first() else { return Ok(()) };
+    writeln!(out, "{} models ({})", records.len(), how(first))?;
+    let mut table = new_table(&["task", "metric", "model", "score", "± s.e.", "n", "guess"], 3..7);
+    let mut names: Vec<&str> = Vec::new();
+    for task in records.iter().flat_map(|record| &record.glm_eval.tasks) {
+        if !names.contains(&task.name.as_str()) {
+            names.push(&task.name);
+        }
+    }
+    for name in names {
+        let of = |record: &'_ &Record| record.glm_eval.tasks.iter().find(|task| task.name == name).cloned();
+        let tasks: Vec<(&str, TaskRecord)> =
+            records.iter().filter_map(|record| Some((record.model_name.as_str(), of(record)?))).collect();
+        let metrics = tasks.first().map_or(&[][..], |(_, task)| &task.metrics);
+        for (row, metric) in metrics.iter().enumerate() {
+            for (model, (model_name, task)) in tasks.iter().enumerate() {
+                let selected = task.scores.get(metric).and_then(|scores| scores.selected);
+                let once = |text: &str, is_here: bool| if is_here { text.to_owned() } else { String::new() };
+                table.add_row(vec![
+                    once(&task.name, row == 0 && model == 0),
+                    once(metrics::find(metric).map_or(metric.as_str(), |known| known.name), model == 0),
+                    (*model_name).to_owned(),
+                    percent(selected.map(|e| e.value)),
+                    percent(selected.and_then(|e| e.stderr)),
+                    selected.map_or_else(|| "-".into(), |e| e.n.to_string()),
+                    if row == 0 { percent(task.chance_level) } else { String::new() },
+                ]);
+            }
+        }
+    }
+    let suites =
+        records.iter().filter_map(|record| Some((&record.model_name, record.glm_eval.suite.as_ref()?)));
+    for (model, (name, suite)) in suites.enumerate() {
+        let once = |text: &str| if model == 0 { text.to_owned() } else { String::new() };
+        table.add_row(vec![
+            once("average"),
+            once("of 8 tasks"),
+            name.clone(),
+            percent(suite.average.map(|e| e.value)),
+            percent(suite.average.and_then(|e| e.stderr)),
+            String::new(),
+            String::new(),
+        ]);
+    }
+    writeln!(out, "{table}")?;
+    for record in records {
+        writeln!(out, "{}", record.model_name)?;
+        for task in record.glm_eval.tasks.iter().filter(|task| task.runs.len() > 1) {
+            if let Some(scores) = task.metrics.first().and_then(|metric| task.scores.get(metric)) {
+                writeln!(
+                    out,
+                    "  {}: {}.",
+                    task.name,
+                    over_seeds(task, scores, record.glm_eval.selection.rule)
+                )?;
+            }
+        }
+        notes(record).iter().try_for_each(|note| writeln!(out, "  {note}"))?;
+    }
+    Ok(())
+}
+
+/// The table of one model's run, and what to know about it.
+fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let ours = &record.glm_eval;
+    writeln!(out, "{} ({})", record.model_name, how(record))?;
+    let mut table = new_table(&["task", "metric", "score", "± s.e.", "n", "guess", "over seeds"], 2..6);
     for task in &ours.tasks {
         for (row, metric) in task.metrics.iter().enumerate() {
             let scores = task.scores.get(metric);
@@ -126,7 +203,8 @@ pub fn write_plan(
     settings: &Settings,
 ) -> anyhow::Result<()> {
     writeln!(out, "{}: {} parameters", model.name, weights::num_parameters(&*model.architecture))?;
-    let mut table = new_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"]);
+    let mut table =
+        new_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"], 2..6);
     let mut total = (0, 0);
     for job in jobs {
         let size = job.size(model, settings)?;
@@ -172,14 +250,15 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{:.1}", value * 100.0))
 }
 
-fn new_table(header: &[&str]) -> Table {
+/// A table without lines between its rows; the columns of `numbers` are on the right.
+fn new_table(header: &[&str], numbers: Range<usize>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
     for between_rows in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
         table.remove_style(between_rows);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        if (2..6).contains(&index) {
+        if numbers.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

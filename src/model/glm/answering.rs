@@ -111,7 +111,7 @@ impl LanguageModel for GlmModel {
             let candidates = match &request.ask {
                 Ask::Word { .. } => reader.words(&encodings[0])?,
                 Ask::Choice { length_penalty, .. } => reader.choices(&encodings[0], *length_penalty),
-                Ask::Classify { pairs, num_labels } => reader.classes(pairs.len() * num_labels),
+                Ask::Classify { pairs, num_labels, .. } => reader.classes(pairs.len() * num_labels),
             };
             Ok(Answer { candidates, ..Answer::default() })
         };

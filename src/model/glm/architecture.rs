@@ -81,9 +81,16 @@ impl Architecture for Config {
 
 /// The published sizes, and this project's own.
 pub fn published() -> impl Iterator<Item = Known> {
-    let known = |name| {
+    let hub = |name: &str| match name {
+        "glm-large" => Some("THUDM/glm-large"),
+        "glm-roberta-large" => Some("THUDM/glm-roberta-large"),
+        "glm-2b" => Some("THUDM/glm-2b"),
+        "glm-10b" => Some("THUDM/glm-10b"),
+        _ => None,
+    };
+    let known = move |name| {
         let config = Config::named(name).expect("a listed name");
-        Known { name, architecture: Box::new(config), hub: None }
+        Known { name, architecture: Box::new(config), hub: hub(name).map(|repository| (repository, None)) }
     };
     Config::names().map(known)
 }

@@ -32,6 +32,14 @@ pub enum EncodingError {
     /// A candidate has nothing to score.
     #[error("{id}: the candidate {candidate:?} has no tokens")]
     EmptyCandidate { id: String, candidate: String },
+    /// A marked span that is not in its text, or overlaps another one.
+    #[error("{id}: a marked span at bytes {start} to {end} does not fit its text of {length} bytes")]
+    SpanOutside { id: String, start: usize, end: usize, length: usize },
+    /// Truncation would take a marked span, without which there is no answer.
+    #[error(
+        "{id}: a marked span has no tokens, or lies beyond {max_tokens} tokens; raise the maximum length"
+    )]
+    SpanCut { id: String, max_tokens: usize },
     /// There is nothing to choose from, or several inputs where one was asked for.
     #[error("{id}: the question has {found} inputs, where {expected} was expected")]
     Inputs { id: String, found: usize, expected: &'static str },

@@ -24,9 +24,10 @@ impl Adapter for Wsc {
         "wsc"
     }
 
-    /// `text` has the pronoun between asterisks; `span` is the noun phrase in question.
+    /// `text` has the pronoun between asterisks; `span` is the noun phrase in question. `sentence` has no asterisks, and
+    /// the others say which of its characters are the noun phrase and the pronoun.
     fn fields(&self) -> &'static [&'static str] {
-        &["text", "pronoun", "span"]
+        &["text", "pronoun", "span", "sentence", "span_start", "span_end", "pronoun_start", "pronoun_end"]
     }
 
     fn expand(&self, row: &Row, expansion: &mut Expansion<'_>) -> Result<Vec<Item>, TaskError> {
@@ -89,6 +90,15 @@ fn official(row: &Row, expansion: &Expansion<'_>) -> Result<Parsed, TaskError> {
         index
     };
     item.fields = vec![("text", marked(&words, index)), ("pronoun", pronoun.to_owned())];
+    item.fields.extend(places(
+        row,
+        &words,
+        index,
+        pronoun,
+        span,
+        target.index("span1_index").ok(),
+        expansion,
+    )?);
     let mut wrong = None;
     if row.get("candidates").is_some() {
         let mut texts: Vec<String> = Vec::new();
@@ -120,7 +130,8 @@ fn wscr(row: &Row, expansion: &Expansion<'_>) -> Result<Parsed, TaskError> {
     let is_wrong = |candidate: &&str| *candidate != answer;
     let texts = row.list("candidates")?.iter().filter_map(|candidate| candidate.as_str());
     let wrong = texts.filter(is_wrong).map(str::to_owned).collect();
-    let fields = vec![("text", marked(&words, index)), ("pronoun", pronoun.to_owned())];
+    let mut fields = vec![("text", marked(&words, index)), ("pronoun", pronoun.to_owned())];
+    fields.extend(places(row, &words, index, pronoun, answer, None, expansion)?);
     let item = Item {
         guid: format!("{}-wscr-{}", expansion.split.guid_prefix(), expansion.row_index),
         copy: 0,
@@ -134,6 +145,55 @@ fn wscr(row: &Row, expansion: &Expansion<'_>) -> Result<Parsed, TaskError> {
         references: Vec::new(),
     };
     Ok((item, answer.to_owned(), Some(wrong)))
+}
+
+/// A field and its text.
+type Field = (&'static str, String);
+
+/// The sentence, and the places in it of the noun phrase and the pronoun, for a classification head. The noun phrase is
+/// where the row says, or else where it stands in the text nearest to there.
+fn places(
+    row: &Row,
+    words: &[&str],
+    pronoun_index: usize,
+    pronoun: &str,
+    span: &str,
+    span_index: Option<usize>,
+    expansion: &Expansion<'_>,
+) -> Result<Vec<Field>, TaskError> {
+    if expansion.head != Head::Classifier {
+        return Ok(Vec::new());
+    }
+    let sentence = words.join(" ");
+    // Places in characters, without regard to case.
+    let lower =
+        |text: &str| text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect::<Vec<char>>();
+    let text = lower(&sentence);
+    let word_start =
+        |index: usize| words.iter().take(index).map(|word| word.chars().count() + 1).sum::<usize>();
+    let expected = span_index.map_or(0, word_start);
+    let find = |phrase: &[char]| {
+        let found = (0..text.len()).filter(|&at| !phrase.is_empty() && text[at..].starts_with(phrase));
+        // Rather not inside of a word.
+        let is_inside = |at: usize| at > 0 && text[at - 1].is_alphanumeric();
+        found.min_by_key(|&at| (is_inside(at), at.abs_diff(expected))).map(|at| at..at + phrase.len())
+    };
+    // A few phrases of the test set are not in the text as a whole ("Kamenev and Zinoviev"): their first words are.
+    let phrase: Vec<&str> = span.split_whitespace().collect();
+    let shorter = (1..=phrase.len()).rev().map(|count| phrase[..count].join(" "));
+    let place = shorter.map(|phrase| lower(phrase.trim_end_matches(|c: char| c.is_ascii_punctuation())));
+    let Some(place) = place.into_iter().find_map(|phrase| find(&phrase)) else {
+        return Err(row.invalid(format!("the noun phrase {span:?} isn't in the text {sentence:?}")).into());
+    };
+    let pronoun_start = word_start(pronoun_index);
+    let places = [
+        ("span_start", place.start),
+        ("span_end", place.end),
+        ("pronoun_start", pronoun_start),
+        ("pronoun_end", pronoun_start + pronoun.chars().count()),
+    ];
+    let places = places.map(|(name, place)| (name, place.to_string()));
+    Ok(std::iter::once(("sentence", sentence)).chain(places).collect())
 }
 
 fn marked(words: &[&str], index: usize) -> String {
