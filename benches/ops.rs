@@ -87,14 +87,14 @@ fn ops(group: &mut BenchmarkGroup<WallTime>, h: usize, n: usize, v: usize) -> Re
     let scores = Scores::new(n);
     both(group, "attention, 32 over 128", || nn::attention_over(&xs, &keys, &keys, &scores, &layout));
     let buckets = Buckets { num: 32, max_distance: 128, bidirectional: true };
-    let bias = RelativeBias { table: noise(32, n)?, buckets };
+    let bias = RelativeBias { table: noise(32, n)?.into_inner(), buckets };
     let scores = Scores { bias: Some(bias), ..scores };
     let layout = Layout::new(vec![Sequence::prefix_lm(128, 128); TOKENS / 128]);
     both(group, "attention, 128 with a relative bias", || {
         nn::attention_over(&xs, &xs, &xs, &scores, &layout)
     });
 
-    let table = noise(v, h)?;
+    let table = noise(v, h)?.into_inner();
     let ids: Vec<u32> = (0..TOKENS).map(|i| (i * 7919 % v) as u32).collect();
     both(group, "embedding", || nn::embedding(&table, &ids));
     let (rows, targets) = (noise(TARGETS, h)?, &ids[..TARGETS]);

@@ -24,12 +24,17 @@ fn failed(checks: &[Value]) -> usize {
     checks.iter().filter(|check| check["pass"] == false).count()
 }
 
-/// A folder of the larger recordings; `None`, with a message, where they are not.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+/// A folder of the larger recordings of the official code.
 fn shared(name: &str) -> Option<PathBuf> {
+    golden(&format!("glm/{name}"))
+}
+
+/// A folder of recordings; `None`, with a message, where they are not.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn golden(name: &str) -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let shared = std::env::var_os("GLM_EVAL_SHARED").map_or(default, PathBuf::from);
-    let found = shared.join("golden/glm").join(name);
+    let found = shared.join("golden").join(name);
     if found.is_dir() {
         return Some(found);
     }
@@ -67,6 +72,47 @@ fn the_shared_recordings_pass() {
     for name in ["block_v1000", "noblock_v1000", "block_v30592"] {
         let Some(folder) = shared(name) else { continue };
         assert!(!checks(&folder, 0).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_recordings_of_other_families_pass() {
+    for name in ["bert_mlm", "bert_cls", "roberta_mlm", "t5_v1_0", "t5_v1_1", "bart"] {
+        let Some(folder) = golden(&format!("hf/{name}")) else { continue };
+        let checks = checks(&folder, 0);
+        let has = |what: &str| {
+            checks.iter().any(|check| check["what"].as_str().is_some_and(|w| w.starts_with(what)))
+        };
+        assert!(has("logits") && has("loss"), "{name}: {checks:?}");
+        let gradients = checks.iter().filter(|check| check["case"] == "io/grad_l2").count();
+        assert!(gradients > 40, "{name}: {gradients} gradients");
+    }
+}
+
+#[test]
+fn a_variant_that_is_not_built_is_an_error_and_no_pass() {
+    let Some(folder) = golden("hf/bert_mlm") else { return };
+    for (key, value, says) in [
+        ("hidden_act", "\"quick_gelu\"", "hidden_act"),
+        ("position_embedding_type", "\"relative_key\"", "position_embedding_type"),
+        ("model_type", "\"albert\"", "albert"),
+        ("num_hidden_layers", "1", "unexpected"),
+        ("hidden_size", "30", "num_attention_heads"),
+        ("architectures", "[\"BertForTokenClassification\"]", "BertForTokenClassification"),
+    ] {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        for file in ["io.safetensors", "io.json", "model.safetensors", "config.json"] {
+            fs::copy(folder.join(file), copy.path().join(file)).expect("a temporary file");
+        }
+        let file = copy.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+        config[key] = serde_json::from_str(value).expect("JSON");
+        // The copy keeps the permissions of the recordings, which may be read-only.
+        fs::remove_file(&file).expect("it was copied");
+        fs::write(&file, config.to_string()).expect("a temporary file");
+        let failed = verify(copy.path()).code(2);
+        let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+        assert!(message.contains(says), "{key}: {message}");
     }
 }
 

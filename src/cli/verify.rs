@@ -12,9 +12,9 @@ use super::device::DeviceArg;
 use crate::checkpoint::{self, Checkpoint};
 use crate::model::Parameters;
 use crate::model::glm::Config;
-use crate::verify::{Check, verify};
+use crate::verify::{Check, hf, verify};
 
-/// Hold recordings of the official code against a model: one line a case.
+/// Hold recordings of the official code, or of Hugging Face's transformers, against a model: one line a case.
 ///
 /// Exits with 1 when a case is above its tolerance.
 #[derive(Debug, clap::Args)]
@@ -38,18 +38,24 @@ pub struct Verify {
 impl Verify {
     pub fn exec(self) -> anyhow::Result<ExitCode> {
         let device = self.device.open()?;
-        let (config, checkpoint) = self.subject()?;
-        let parameters = Parameters::load(&checkpoint.tensors, DType::F32, &device)?;
         let mut out = std::io::stdout().lock();
         let (mut cases, mut failed) = (0, 0);
         let mut written = Ok(());
-        let unchecked = verify(&self.recordings, &config, &parameters, |check| {
+        let report = |check: Check| {
             cases += 1;
             failed += usize::from(!check.pass);
             if written.is_ok() {
                 written = self.print(&mut out, &check);
             }
-        })?;
+        };
+        let unchecked = if hf::is_recording(&self.recordings) {
+            let checkpoint = checkpoint::read(self.model.as_ref().unwrap_or(&self.recordings))?;
+            hf::verify(&self.recordings, checkpoint, &device, report)?
+        } else {
+            let (config, checkpoint) = self.subject()?;
+            let parameters = Parameters::load(&checkpoint.tensors, DType::F32, &device)?;
+            verify(&self.recordings, &config, &parameters, report)?
+        };
         // A closed pipe ends the output, not the check.
         if let Err(error) = written
             && error.kind() != ErrorKind::BrokenPipe

@@ -63,7 +63,7 @@ pub fn probe(model: &ModelSource, settings: &Settings) -> Result<f64, EvalError>
     // A BART is not asked in clozes.
     let (head, ask) = if model.architecture.family() == Family::Bart {
         let pairs = vec![(text.clone(), None)];
-        (Head::Classes { outputs: 2, spans: 0 }, Ask::Classify { pairs, num_labels: 2 })
+        (Head::Classes { outputs: 2, spans: 0 }, Ask::Classify { pairs, spans: vec![], num_labels: 2 })
     } else {
         let candidates = vec![" yes".into()];
         (Head::Vocabulary, Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 })

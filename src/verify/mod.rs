@@ -1,4 +1,4 @@
-//! Recordings of the official code held against a model.
+//! Recordings held against a model: of the official GLM code here, of Hugging Face's transformers in `hf`.
 //!
 //! A folder of recordings has `config.json`, weights, and any of `forward`, `memory`, `loss_grad`, `cloze`,
 //! `adamw_*` and `lr_schedule`; what it has is checked, one line a case. The tolerances are those of the
@@ -6,9 +6,10 @@
 
 mod adamw;
 mod cloze;
-pub mod encoder_decoder;
+mod encoder_decoder;
 mod forward;
 mod gradients;
+pub mod hf;
 mod memory;
 mod recording;
 mod schedule;
@@ -105,7 +106,7 @@ pub enum VerifyError {
 }
 
 const KINDS: &str = "forward.safetensors, memory.safetensors, loss_grad.safetensors, cloze.safetensors, \
-                     adamw.json or lr_schedule.json";
+                     adamw.json or lr_schedule.json, or io.safetensors";
 
 /// Checks every recording of a folder against weights, handing each check to `report` as it is made.
 /// Returns the names of recordings that this program does not check.

@@ -248,7 +248,7 @@ mod tests {
         Request {
             id: "dev-0".into(),
             prompt: Prompt::default(),
-            ask: Ask::Classify { pairs, num_labels: 3 },
+            ask: Ask::Classify { pairs, spans: vec![], num_labels: 3 },
             max_tokens: 64,
         }
     }

@@ -186,7 +186,8 @@ impl LanguageModel for BertModel {
                 }
             }
             found.sort_by_key(|(number, _)| *number);
-            Answer { candidates: found.into_iter().map(|(_, score)| score).collect() }
+            let candidates = found.into_iter().map(|(_, score)| score).collect();
+            Answer { candidates, ..Answer::default() }
         };
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }

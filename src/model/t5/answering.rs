@@ -257,7 +257,7 @@ mod tests {
     fn a_classification_head_and_an_empty_answer_are_refused() {
         let model = model();
         let [request, _] = requests();
-        let classify = Ask::Classify { pairs: vec![("a".into(), None)], num_labels: 2 };
+        let classify = Ask::Classify { pairs: vec![("a".into(), None)], spans: vec![], num_labels: 2 };
         let error = model.cost(&Request { ask: classify, ..request.clone() }).expect_err("no head");
         assert!(error.to_string().contains("dev-0: a T5 has no classification head"), "{error}");
         let empty = Ask::Choice { candidates: vec![" ".into()], end_of_piece: true, length_penalty: 0.0 };
