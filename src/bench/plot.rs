@@ -51,7 +51,7 @@ fn panel(
         .y_label_area_size(60)
         .build_cartesian_2d(
             (shortest / 1.1..longest * 1.6).log_scale().base(2.0),
-            (least / 1.3..most * 1.3).log_scale(),
+            (least / 1.3..most * 1.3).log_scale().base(2.0),
         )
         .map_err(failed)?;
     chart

@@ -196,7 +196,8 @@ impl Bench {
         })?;
         warn_of_load(sweep.points.iter().filter_map(|point| point.others_busy_cores).reduce(f64::max));
         let (mode, dtype) = (case.mode.as_str(), case.dtype.as_str());
-        let title = format!("{} {mode} {dtype}, {} of the tokens with a target", self.shape, self.targets);
+        let share = 100.0 * self.targets;
+        let title = format!("{} {mode} {dtype}, logits of {share:.0} % of the tokens", self.shape);
         if let Some(file) = &self.plot {
             let svg = bench::draw(&sweep, &format!("{title}, {}", print::machine_line(case)))?;
             std::fs::write(file, svg).with_context(|| format!("writing {}", file.display()))?;

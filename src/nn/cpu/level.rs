@@ -63,6 +63,7 @@ impl Level {
     }
 
     /// The level in use, which does not change while the program runs.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there is only one level"))]
     pub fn current() -> Self {
         static LEVEL: LazyLock<Level> =
             LazyLock::new(|| Level::asked_for().unwrap_or_else(|_| Level::of_processor()));
