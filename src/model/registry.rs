@@ -51,9 +51,8 @@ pub enum RegistryError {
     },
     /// A known name without its weights.
     #[error(
-        "the weights of `{name}` are not here; {download}, and give their folder, or put it as `{name}` into one of:\
-         {}",
-        looked_at.iter().map(|place| format!("\n  - {place}")).collect::<String>()
+        "the weights of `{name}` are not here; {download}, and give their folder, or put it as `{name}` into one of:\n  - {}",
+        looked_at.join("\n  - ")
     )]
     NotHere {
         /// What was asked for.

@@ -56,8 +56,7 @@ enum State {
 fn state(part: &Part, tensors: &BTreeMap<String, Tensor>) -> Result<State, CheckpointError> {
     let shapes: Vec<Option<&[usize]>> =
         part.weights.iter().map(|(name, _)| tensors.get(name).map(Tensor::dims)).collect();
-    let fits = |(found, (_, shape)): (&Option<&[usize]>, &(String, Vec<usize>))| *found == Some(shape);
-    if shapes.iter().zip(&part.weights).all(fits) {
+    if shapes.iter().zip(&part.weights).all(|(found, (_, shape))| *found == Some(shape)) {
         return Ok(State::There);
     }
     if shapes.iter().any(Option::is_none) && shapes.iter().any(Option::is_some) {

@@ -97,7 +97,7 @@ impl Architecture for Config {
 
     fn initial(&self, name: &str) -> Initial {
         match name {
-            _ if name.ends_with(".bias") => Initial::Zeros,
+            _ if name.rsplit('.').next() == Some("bias") => Initial::Zeros,
             _ if name.contains("LayerNorm") || name.contains("layer_norm") => Initial::Ones,
             _ => Initial::Normal(self.initializer_range),
         }

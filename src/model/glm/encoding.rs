@@ -127,7 +127,9 @@ fn candidate_ids(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Vec<u32
     let mut ids = prompt::candidate_ids(tokenizer, request, candidates)?;
     if *end_of_piece {
         let eop = special(tokenizer, request)?.eop;
-        ids.iter_mut().for_each(|ids| ids.push(eop));
+        for ids in &mut ids {
+            ids.push(eop);
+        }
     }
     Ok(ids)
 }
