@@ -1,28 +1,16 @@
 //! Metrics against the values that the official code and scikit-learn gave (`golden/metrics`, and
 //! `golden/README.md` for the tolerance: 1e-9).
 
-use std::path::PathBuf;
-
 use glm_eval::metrics::{Outcome, Prediction, exact_match, find, normalize_answer, token_f1};
 use serde_json::Value;
 
+#[path = "common/golden.rs"]
+mod common;
+
 const TOLERANCE: f64 = 1e-9;
 
-/// The recordings; `None`, with a message, where they are not at hand. In CI they must be.
-#[expect(clippy::print_stderr, reason = "says why a test was skipped")]
 fn golden() -> Option<Value> {
-    let shared =
-        std::env::var_os("GLM_EVAL_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
-    let path = shared.join("golden/metrics/qa_and_classification.json");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(serde_json::from_str(&text).expect("the recordings are JSON")),
-        Err(error) => {
-            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!ci, "{}: {error}; set GLM_EVAL_SHARED", path.display());
-            eprintln!("skipped: {}: {error}; set GLM_EVAL_SHARED", path.display());
-            None
-        }
-    }
+    common::golden("metrics/qa_and_classification.json")
 }
 
 fn array(value: &Value) -> &[Value] {

@@ -3,7 +3,7 @@
 //! A line is `{"id" | "guid" | "idx": .., "prediction" | "label": ..}`, or one of the `SuperGLUE`
 //! leaderboard's: the same with `idx` and `label`, and for `MultiRC` one line a passage with its questions
 //! and answers nested. A `null` prediction is a failed sample. References are `{"id", "label"}` or
-//! `{"id", "references": [..]}`, with an optional `group`.
+//! `{"id", "reference": .. | "references": [..]}`, with an optional `group`.
 
 use std::collections::{BTreeMap, btree_map};
 use std::path::{Path, PathBuf};
@@ -136,14 +136,15 @@ fn parse_row(row: &Map<String, Value>, line: usize) -> Result<Vec<Given>, &'stat
     let id = ["id", "guid", "idx"].iter().find_map(|key| row.get(*key)).ok_or("`id`, `guid` or `idx`")?;
     let (id, mut group) = parse_id(id).ok_or("`id`, `guid` or `idx` that is a text or a number")?;
     group = row.get("group").and_then(plain).or(group);
-    let references: Option<Vec<String>> = match row.get("references") {
+    let right = ["references", "reference"].iter().find_map(|key| row.get(*key));
+    let references: Option<Vec<String>> = match right {
         None => Some(Vec::new()),
-        Some(texts) => texts.as_array().and_then(|all| all.iter().map(plain).collect()),
+        Some(Value::Array(texts)) => texts.iter().map(plain).collect(),
+        Some(text) => plain(text).map(|text| vec![text]),
     };
-    let references = references.ok_or("`references` that are a list of texts")?;
+    let references = references.ok_or("`reference` that is a text or a list of texts")?;
     let answer = ["prediction", "label"].iter().find_map(|key| row.get(*key)).cloned();
-    let absent = row.get("references").map(|_| Value::Null);
-    let answer = answer.or(absent).ok_or("`prediction`, `label` or `references`")?;
+    let answer = answer.or(right.map(|_| Value::Null)).ok_or("`prediction`, `label` or `reference`")?;
     Ok(vec![Given { id, aliases: Vec::new(), group, answer, references, line }])
 }
 
@@ -413,7 +414,7 @@ mod tests {
         assert_eq!(error("{\"label\":1}"), "answers.jsonl:1: the line has no `id`, `guid` or `idx`");
         assert_eq!(
             error("\n{\"id\":1}"),
-            "answers.jsonl:2: the line has no `prediction`, `label` or `references`"
+            "answers.jsonl:2: the line has no `prediction`, `label` or `reference`"
         );
     }
 }

@@ -12,12 +12,19 @@ mod fold;
 mod pairs;
 pub mod suite;
 mod tally;
+pub mod text;
 
 use serde::{Deserialize, Serialize};
 
 pub use answers::{exact_match, normalize_answer, token_f1};
 pub use tally::Tally;
 
+use self::text::bleu::Bleu;
+use self::text::cleanup::CleanUp;
+use self::text::rouge::Measure;
+use self::text::{TextMetric, Words, rouge};
+use crate::stats::counts::Counts;
+use crate::stats::intervals::{Interval, bootstrap_interval};
 use crate::stats::{self, Estimate};
 
 /// What a model (or a file) answered to one sample.
@@ -61,9 +68,33 @@ pub struct Metric {
     pub summary: &'static str,
     /// Does it compare texts, and not labels?
     pub reads_texts: bool,
-    compute: fn(&[Outcome], usize) -> Option<Estimate>,
-    score: Option<fn(&Outcome) -> Option<f64>>,
+    computation: Computation,
 }
+
+/// How a metric comes from outcomes.
+#[derive(Debug)]
+enum Computation {
+    /// By a function of all of them; and of each, where it is a mean.
+    Outcomes {
+        compute: fn(&[Outcome], usize) -> Option<Estimate>,
+        score: Option<fn(&Outcome) -> Option<f64>>,
+    },
+    /// From what each text adds to counts.
+    Texts(TextMetric),
+}
+
+/// A metric's value with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The value, its standard error and n.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// Where the value may well lie; `None` where there is too little to tell.
+    pub interval: Option<Interval>,
+}
+
+/// Level of the intervals.
+const LEVEL: f64 = 0.95;
 
 impl Metric {
     /// The metric over `outcomes` of a task with `num_labels` labels (0 for tasks without).
@@ -71,18 +102,46 @@ impl Metric {
     /// `None` without outcomes, where any label is unknown (a test split), and where predictions are of the
     /// wrong kind for it (texts for a metric on labels): a part is never shown as if it were the whole.
     pub fn compute(&self, outcomes: &[Outcome], num_labels: usize) -> Option<Estimate> {
-        (self.compute)(outcomes, num_labels)
+        match &self.computation {
+            Computation::Outcomes { compute, .. } => compute(outcomes, num_labels),
+            Computation::Texts(metric) => {
+                let tally = self.tally(outcomes, &groups(outcomes), num_labels)?;
+                Some(metric.estimate(&tally, outcomes.len()))
+            }
+        }
+    }
+
+    /// The metric with its 95 % bootstrap interval, in which a group of outcomes is drawn as one.
+    pub fn measure(&self, outcomes: &[Outcome], num_labels: usize) -> Option<Measured> {
+        measure_all(&[self], outcomes, num_labels).pop().flatten()
     }
 
     /// The score of one sample, `0..=1`, where the metric is a mean of such; `None` for the others (F1 over
     /// answers, Matthews correlation), and where the right answer is unknown.
     pub fn score(&self, outcome: &Outcome) -> Option<f64> {
-        self.score.and_then(|score| score(outcome))
+        match &self.computation {
+            Computation::Outcomes { score, .. } => score.and_then(|score| score(outcome)),
+            Computation::Texts(metric) => metric.score(outcome),
+        }
+    }
+
+    /// `sacreBLEU`'s description of how it was computed, given how many references each text has (`None` where that
+    /// varies); none where `sacreBLEU` has no such BLEU.
+    pub fn signature(&self, num_references: Option<usize>) -> Option<String> {
+        match &self.computation {
+            Computation::Texts(TextMetric::Bleu(bleu)) if !bleu.short_texts_count => {
+                Some(bleu.signature(num_references))
+            }
+            _ => None,
+        }
     }
 
     /// Is it the mean of a score a sample?
     pub fn has_sample_scores(&self) -> bool {
-        self.score.is_some()
+        match &self.computation {
+            Computation::Outcomes { score, .. } => score.is_some(),
+            Computation::Texts(metric) => metric.is_mean(),
+        }
     }
 }
 
@@ -94,8 +153,10 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "share of correct samples",
         reads_texts: false,
-        compute: classification::accuracy,
-        score: Some(classification::is_correct),
+        computation: Computation::Outcomes {
+            compute: classification::accuracy,
+            score: Some(classification::is_correct),
+        },
     },
     Metric {
         name: "f1a",
@@ -103,8 +164,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "F1 of label 1 over all answers of all questions (MultiRC)",
         reads_texts: false,
-        compute: classification::binary_f1,
-        score: None,
+        computation: Computation::Outcomes { compute: classification::binary_f1, score: None },
     },
     Metric {
         name: "em",
@@ -112,8 +172,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "share of questions whose answers are all labelled correctly (MultiRC)",
         reads_texts: false,
-        compute: classification::question_exact_match,
-        score: None,
+        computation: Computation::Outcomes { compute: classification::question_exact_match, score: None },
     },
     Metric {
         name: "macro_f1",
@@ -121,8 +180,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "mean of the labels' F1, over the labels that occur (CB)",
         reads_texts: false,
-        compute: classification::macro_f1,
-        score: None,
+        computation: Computation::Outcomes { compute: classification::macro_f1, score: None },
     },
     Metric {
         name: "record_f1",
@@ -130,8 +188,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "token F1 with the nearest reference answer (ReCoRD)",
         reads_texts: true,
-        compute: answers::record_f1,
-        score: Some(answers::f1_score),
+        computation: Computation::Outcomes { compute: answers::record_f1, score: Some(answers::f1_score) },
     },
     Metric {
         name: "record_em",
@@ -139,8 +196,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "share of queries answered exactly like a reference (ReCoRD)",
         reads_texts: true,
-        compute: answers::record_em,
-        score: Some(answers::em_score),
+        computation: Computation::Outcomes { compute: answers::record_em, score: Some(answers::em_score) },
     },
     Metric {
         name: "squad_f1",
@@ -148,8 +204,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "token F1 with the nearest reference, one answer a question (SQuAD)",
         reads_texts: true,
-        compute: answers::squad_f1,
-        score: None,
+        computation: Computation::Outcomes { compute: answers::squad_f1, score: None },
     },
     Metric {
         name: "squad_em",
@@ -157,8 +212,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "share of questions answered exactly like a reference (SQuAD)",
         reads_texts: true,
-        compute: answers::squad_em,
-        score: None,
+        computation: Computation::Outcomes { compute: answers::squad_em, score: None },
     },
     Metric {
         name: "mcc",
@@ -166,8 +220,7 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "Matthews correlation of predictions and labels, -1 to 1 (AX-b)",
         reads_texts: false,
-        compute: classification::matthews,
-        score: None,
+        computation: Computation::Outcomes { compute: classification::matthews, score: None },
     },
     Metric {
         name: "gender_parity",
@@ -175,9 +228,126 @@ pub const METRICS: &[Metric] = &[
         higher_is_better: true,
         summary: "share of minimal pairs with the same prediction, right or wrong (AX-g)",
         reads_texts: false,
-        compute: pairs::gender_parity,
-        score: None,
+        computation: Computation::Outcomes { compute: pairs::gender_parity, score: None },
     },
+    text::metric("rouge1", "F1 of words, as rouge-score", rouge(Measure::Ngrams(1), Words::Plain)),
+    text::metric("rouge2", "F1 of pairs of words, as rouge-score", rouge(Measure::Ngrams(2), Words::Plain)),
+    text::metric(
+        "rougeL",
+        "F1 of the longest common subsequence, as rouge-score",
+        rouge(Measure::Lcs, Words::Plain),
+    ),
+    text::metric(
+        "rougeLsum",
+        "F1 of common subsequences, line by line, as rouge-score",
+        rouge(Measure::LcsOfLines, Words::Plain),
+    ),
+    text::metric(
+        "rouge1_stem",
+        "F1 of words, stemmed, as rouge-score",
+        rouge(Measure::Ngrams(1), Words::Stemmed),
+    ),
+    text::metric(
+        "rouge2_stem",
+        "F1 of pairs of words, stemmed, as rouge-score",
+        rouge(Measure::Ngrams(2), Words::Stemmed),
+    ),
+    text::metric(
+        "rougeL_stem",
+        "F1 of the longest common subsequence, stemmed, as rouge-score",
+        rouge(Measure::Lcs, Words::Stemmed),
+    ),
+    text::metric(
+        "rougeLsum_stem",
+        "F1 of common subsequences, line by line, stemmed, as rouge-score",
+        rouge(Measure::LcsOfLines, Words::Stemmed),
+    ),
+    text::metric(
+        "rouge1_glm",
+        "rouge1_stem after GLM's official clean-up for all tasks with a BERT tokenizer",
+        rouge(Measure::Ngrams(1), Words::Official(CleanUp::CnnDm)),
+    ),
+    text::metric(
+        "rouge2_glm",
+        "rouge2_stem after GLM's official clean-up for all tasks with a BERT tokenizer",
+        rouge(Measure::Ngrams(2), Words::Official(CleanUp::CnnDm)),
+    ),
+    text::metric(
+        "rougeLsum_glm",
+        "rougeLsum_stem after GLM's official clean-up for all tasks with a BERT tokenizer",
+        rouge(Measure::LcsOfLines, Words::Official(CleanUp::CnnDm)),
+    ),
+    text::metric(
+        "rouge1_glm_gigaword",
+        "rouge1_stem after GLM's official clean-up for Gigaword with another tokenizer",
+        rouge(Measure::Ngrams(1), Words::Official(CleanUp::Gigaword)),
+    ),
+    text::metric(
+        "rouge2_glm_gigaword",
+        "rouge2_stem after GLM's official clean-up for Gigaword with another tokenizer",
+        rouge(Measure::Ngrams(2), Words::Official(CleanUp::Gigaword)),
+    ),
+    text::metric(
+        "rougeLsum_glm_gigaword",
+        "rougeLsum_stem after GLM's official clean-up for Gigaword with another tokenizer",
+        rouge(Measure::LcsOfLines, Words::Official(CleanUp::Gigaword)),
+    ),
+    text::metric(
+        "rouge1_glm_original",
+        "rouge1_stem after GLM's official clean-up for other tasks with another tokenizer",
+        rouge(Measure::Ngrams(1), Words::Official(CleanUp::CnnDmOriginal)),
+    ),
+    text::metric(
+        "rouge2_glm_original",
+        "rouge2_stem after GLM's official clean-up for other tasks with another tokenizer",
+        rouge(Measure::Ngrams(2), Words::Official(CleanUp::CnnDmOriginal)),
+    ),
+    text::metric(
+        "rougeLsum_glm_original",
+        "rougeLsum_stem after GLM's official clean-up for other tasks with another tokenizer",
+        rouge(Measure::LcsOfLines, Words::Official(CleanUp::CnnDmOriginal)),
+    ),
+    text::metric("sacrebleu", "BLEU as sacreBLEU's default", TextMetric::Bleu(Bleu::SACREBLEU)),
+    text::metric(
+        "sacrebleu_lc",
+        "BLEU as sacreBLEU's default, without regard to case",
+        TextMetric::Bleu(Bleu { lowercase: true, ..Bleu::SACREBLEU }),
+    ),
+    text::metric(
+        "bleu4",
+        "BLEU over words between spaces, unsmoothed, as multi-bleu.perl and papers on question generation",
+        TextMetric::Bleu(Bleu::PLAIN),
+    ),
+    text::metric(
+        "bleu1_nltk",
+        "BLEU up to 1-grams over words between spaces, unsmoothed, as NLTK's corpus_bleu",
+        TextMetric::Bleu(Bleu::nltk(1)),
+    ),
+    text::metric(
+        "bleu2_nltk",
+        "BLEU up to 2-grams over words between spaces, unsmoothed, as NLTK's corpus_bleu",
+        TextMetric::Bleu(Bleu::nltk(2)),
+    ),
+    text::metric(
+        "bleu3_nltk",
+        "BLEU up to 3-grams over words between spaces, unsmoothed, as NLTK's corpus_bleu",
+        TextMetric::Bleu(Bleu::nltk(3)),
+    ),
+    text::metric(
+        "bleu4_nltk",
+        "BLEU up to 4-grams over words between spaces, unsmoothed, as NLTK's corpus_bleu",
+        TextMetric::Bleu(Bleu::nltk(4)),
+    ),
+    text::metric(
+        "meteor_nltk",
+        "METEOR as NLTK computes it, with the synonyms of --wordnet; not the Java tool's",
+        TextMetric::Meteor { synonyms: true },
+    ),
+    text::metric(
+        "meteor_nltk_no_synonyms",
+        "the same without synonyms",
+        TextMetric::Meteor { synonyms: false },
+    ),
 ];
 
 /// A metric that could not be had.
@@ -214,6 +384,35 @@ pub fn find(name: &str) -> Result<&'static Metric, MetricError> {
         MetricError::Unknown { name: name.into(), nearest, known: METRICS.iter().map(|m| m.name).collect() }
     };
     METRICS.iter().find(|metric| metric.name == name).ok_or_else(unknown)
+}
+
+/// Several metrics with their 95 % bootstrap intervals, in which a group of outcomes is drawn as one. Metrics over texts
+/// take their words only once.
+pub fn measure_all(metrics: &[&Metric], outcomes: &[Outcome], num_labels: usize) -> Vec<Option<Measured>> {
+    let units = groups(outcomes);
+    let over_texts = |metric: &&Metric| match metric.computation {
+        Computation::Texts(metric) => Some(metric),
+        Computation::Outcomes { .. } => None,
+    };
+    let texts: Vec<TextMetric> = metrics.iter().filter_map(over_texts).collect();
+    let mut tallies = TextMetric::tallies(&texts, outcomes, &units).into_iter();
+    let measure = |metric: &&Metric| {
+        let (estimate, tally) = match &metric.computation {
+            Computation::Outcomes { compute, .. } => {
+                (compute(outcomes, num_labels)?, metric.tally(outcomes, &units, num_labels)?)
+            }
+            Computation::Texts(metric) => {
+                let tally = tallies.next().expect("there is one for each")?;
+                (metric.estimate(&tally, outcomes.len()), tally)
+            }
+        };
+        let interval = (units.len() > 1).then(|| {
+            let (draws, seed) = (stats::BOOTSTRAP_DRAWS, stats::BOOTSTRAP_SEED);
+            bootstrap_interval(&Counts::new(tally.rows), draws, seed, LEVEL, tally.value)
+        });
+        Some(Measured { estimate, interval: interval.flatten() })
+    };
+    metrics.iter().map(measure).collect()
 }
 
 /// Outcomes that belong together, in order of first appearance.

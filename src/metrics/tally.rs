@@ -4,7 +4,8 @@
 
 use super::answers;
 use super::classification::f1_of;
-use super::{Metric, Outcome, Prediction, groups};
+use super::text::TextMetric;
+use super::{Computation, Metric, Outcome, Prediction, groups};
 use crate::stats;
 
 /// What each unit of samples adds to a metric, and what the sum says.
@@ -21,6 +22,9 @@ impl Metric {
     /// of `MultiRC`. A unit must hold whole groups. Tallies with the same `num_labels`, which is above every label and
     /// prediction, can be held against each other. `None` where the metric has no value.
     pub fn tally(&self, outcomes: &[Outcome], units: &[Vec<usize>], num_labels: usize) -> Option<Tally> {
+        if let Computation::Texts(metric) = &self.computation {
+            return TextMetric::tallies(&[*metric], outcomes, units).pop().flatten();
+        }
         self.compute(outcomes, num_labels)?;
         let of = |unit: &Vec<usize>| {
             let own: Vec<Outcome> = unit.iter().map(|&i| outcomes[i].clone()).collect();
@@ -57,7 +61,7 @@ impl Metric {
     }
 }
 
-fn share(totals: &[f64]) -> Option<f64> {
+pub(super) fn share(totals: &[f64]) -> Option<f64> {
     (totals[1] > 0.0).then(|| totals[0] / totals[1])
 }
 
