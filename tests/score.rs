@@ -159,7 +159,7 @@ fn references_may_come_from_a_file() {
     let table = right.score(&["rte", "--references", file]).success();
     let table = String::from_utf8(table.get_output().stdout.clone()).expect("it is text");
     let row: Vec<&str> = table.lines().nth(1).expect("a metric").split_whitespace().collect();
-    assert_eq!(row, ["accuracy", "100.00", "0.00", "2"]);
+    assert_eq!(row, ["accuracy", "100.00", "0.00", "100.00", "to", "100.00", "2"]);
 }
 
 #[test]
@@ -220,4 +220,153 @@ fn what_is_wrong_is_said_in_one_line() {
 
     let error = of(&lines).error(&["rte", "--data-dir", DATA, "--split", "test"]);
     assert!(error.contains("no row has a right answer to score against"), "{error}");
+}
+
+/// A folder with files in it.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).expect("a temporary file");
+    }
+    folder
+}
+
+/// `glm-eval score` in a folder.
+fn score_in(folder: &tempfile::TempDir, words: &str) -> assert_cmd::assert::Assert {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+    command.current_dir(folder.path()).env_remove("GLM_EVAL_WORDNET").arg("score");
+    command.args(words.split_whitespace()).assert()
+}
+
+fn json_of(done: &assert_cmd::assert::Assert) -> Value {
+    serde_json::from_slice(&done.get_output().stdout).expect("it prints JSON")
+}
+
+#[test]
+fn texts_are_scored_by_named_metrics_line_by_line() {
+    let folder = folder(&[
+        ("said.txt", "The cats sat.\n\na b c\n"),
+        ("right.txt", "the cat sat\nsome words\na b d\n"),
+    ]);
+    let words = "--metrics rouge1,rouge1_stem,sacrebleu --predictions said.txt --references right.txt";
+    let done = score_in(&folder, &format!("{words} --json")).success();
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(stderr.contains("1 of 3 predictions are empty; they are scored as empty texts"), "{stderr}");
+    let json = json_of(&done);
+    assert_eq!((&json["samples"], &json["empty"], &json["failed"]), (&json!(3), &json!(1), &json!(0)));
+    // Two of three words, none of none, two of three; `cats` has the stem `cat` (longer than three letters).
+    let value = |name: &str| json["metrics"][name]["value"].as_f64().expect("a value");
+    assert!((value("rouge1") - (2.0 / 3.0 + 0.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12, "{json}");
+    assert!((value("rouge1_stem") - (1.0 + 0.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12, "{json}");
+    for name in ["rouge1", "rouge1_stem", "sacrebleu"] {
+        let metric = &json["metrics"][name];
+        let end = |end: &str| metric["interval"][end].as_f64().expect("an end");
+        assert!(end("low") <= value(name) && value(name) <= end("high"), "{metric}");
+        assert_eq!((&metric["n"], &metric["interval"]["level"]), (&json!(3), &json!(0.95)));
+    }
+    let signature = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0";
+    assert_eq!(json["metrics"]["sacrebleu"]["signature"], json!(signature));
+    let table = score_in(&folder, words).success();
+    let table = String::from_utf8_lossy(&table.get_output().stdout).into_owned();
+    assert!(table.contains("95 % interval") && table.contains(&format!("sacrebleu: {signature}")), "{table}");
+}
+
+#[test]
+fn intervals_do_not_depend_on_the_number_of_threads() {
+    let text = |salt: usize| -> String {
+        (0..40).map(|i| format!("w{} w{} w{}\n", i % 7, i * salt % 5, i * salt % 3)).collect()
+    };
+    let folder = folder(&[("said.txt", &text(3)), ("right.txt", &text(4))]);
+    let with = |threads: &str| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        let words = "score --metrics rouge2,rougeLsum_stem,sacrebleu,meteor_nltk_no_synonyms --json \
+                     --predictions said.txt --references right.txt";
+        command.current_dir(folder.path()).env("RAYON_NUM_THREADS", threads).args(words.split_whitespace());
+        command.assert().success().get_output().stdout.clone()
+    };
+    assert_eq!(with("1"), with("2"));
+}
+
+#[test]
+fn several_references_and_lines_within_a_text_are_read_from_json() {
+    let folder = folder(&[
+        (
+            "said.jsonl",
+            "{\"id\": \"b\", \"prediction\": null}\n{\"id\": \"a\", \"prediction\": \"d e\\na c\"}\n",
+        ),
+        (
+            "right.jsonl",
+            "{\"id\": \"a\", \"references\": [\"x\", \"a b c\\nd e\"]}\n{\"id\": \"b\", \"reference\": \"y\"}\n",
+        ),
+    ]);
+    let words = "--metrics rougeL,rougeLsum,bleu4 --predictions said.jsonl --references right.jsonl --json";
+    let json = json_of(&score_in(&folder, words).success());
+    // In order 2 of 4 and 5 words, line by line 4: 2 p r / (p + r) = 4 / 9 and 8 / 9; the failed text scores 0.
+    let value = |name: &str| json["metrics"][name]["value"].as_f64().expect("a value");
+    assert!((value("rougeL") - 2.0 / 9.0).abs() < 1e-12, "{json}");
+    assert!((value("rougeLsum") - 4.0 / 9.0).abs() < 1e-12, "{json}");
+    assert_eq!(json["failed"], json!(1));
+    let signature = json["metrics"]["bleu4"]["signature"].as_str().expect("a signature");
+    assert!(signature.starts_with("nrefs:var|"), "{signature}");
+}
+
+#[test]
+fn without_wordnet_meteor_has_no_synonyms_and_another_name() {
+    let folder = folder(&[("said.txt", "a b\n"), ("right.txt", "a b\n")]);
+    let words = "--metrics meteor_nltk --predictions said.txt --references right.txt --json";
+    let done = score_in(&folder, words).success();
+    let metrics = json_of(&done)["metrics"].as_object().expect("metrics").clone();
+    assert_eq!(metrics.keys().collect::<Vec<_>>(), ["meteor_nltk_no_synonyms"]);
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(stderr.contains("meteor_nltk needs WordNet (--wordnet DIR, or GLM_EVAL_WORDNET)"), "{stderr}");
+}
+
+#[test]
+fn what_is_wrong_with_texts_is_said_in_one_line() {
+    let folder = folder(&[
+        ("two.txt", "a\nb\n"),
+        ("three.txt", "a\nb\nc\n"),
+        ("two.jsonl", "{\"id\": 1, \"reference\": \"a\"}\n{\"id\": 2, \"reference\": \"b\"}\n"),
+        ("other.jsonl", "{\"id\": 1, \"prediction\": \"a\"}\n{\"id\": 3, \"prediction\": \"b\"}\n"),
+        ("twice.jsonl", "{\"id\": 1, \"prediction\": \"a\"}\n{\"id\": 1, \"prediction\": \"b\"}\n"),
+        ("none.txt", ""),
+    ]);
+    let error = |words: &str| {
+        let failed = score_in(&folder, words).code(2);
+        let message = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message.trim_end().to_owned()
+    };
+    let rouge = |predictions: &str, references: &str| {
+        error(&format!("--metrics rouge1 --predictions {predictions} --references {references}"))
+    };
+    assert_eq!(
+        rouge("two.txt", "three.txt"),
+        "error: two.txt has 2 lines and three.txt has 3; line 3 is the first without a partner"
+    );
+    assert_eq!(
+        rouge("two.txt", "two.jsonl"),
+        "error: two.txt and two.jsonl: one has ids and the other a text a line; make both .txt or both .jsonl"
+    );
+    assert_eq!(
+        rouge("other.jsonl", "two.jsonl"),
+        "error: other.jsonl:2: `3` is none of the 2 samples, whose ids are like `1`"
+    );
+    assert_eq!(
+        rouge("twice.jsonl", "two.jsonl"),
+        "error: twice.jsonl:2: `1` has an answer in line 1 already"
+    );
+    assert_eq!(rouge("none.txt", "two.txt"), "error: none.txt: the file is empty");
+    assert_eq!(
+        error("--metrics accuracy --predictions two.txt --references two.txt"),
+        "error: accuracy compares labels; name the task whose labels they are"
+    );
+    assert!(
+        error("--metrics rouge1 --predictions two.txt --references two.txt --wordnet nowhere")
+            .starts_with("error: nowhere/data.noun: can't be read; the folder should be WordNet's `dict`")
+    );
+    assert!(
+        error("--metrics rouge1,accuracy --predictions two.txt --references two.txt")
+            .starts_with("error: rouge1 and accuracy can't be had of the same answers")
+    );
 }
