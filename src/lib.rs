@@ -7,7 +7,7 @@
 //! | 6 | `cli` |
 //! | 5 | `eval`, `verify`, `bench`, `gate`, `reports` |
 //! | 4 | `tasks`, `train` |
-//! | 3 | `model`, `compare` |
+//! | 3 | `model`, `objective`, `compare` |
 //! | 2 | `results`, `checkpoint`, `machine` |
 //! | 1 | `nn`, `tokenizer`, `data`, `request`, `metrics` |
 //! | 0 | `stats`, `font` |
@@ -24,6 +24,7 @@ pub mod machine;
 pub mod metrics;
 pub mod model;
 pub mod nn;
+pub mod objective;
 pub mod reports;
 pub mod request;
 pub mod results;

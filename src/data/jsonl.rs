@@ -194,9 +194,9 @@ impl Row {
 
 /// The rows of a JSON Lines file, one after the other. Blank lines are skipped.
 #[derive(Debug)]
-pub struct Jsonl {
+pub struct Jsonl<R = File> {
     file: Arc<Path>,
-    reader: BufReader<File>,
+    reader: BufReader<R>,
     /// Lines read so far.
     line: usize,
     /// Byte at which the next line begins.
@@ -215,15 +215,7 @@ impl Jsonl {
         if handle.metadata().map_err(unreadable)?.is_dir() {
             return Err(unreadable(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        Ok(Self {
-            file: file.into(),
-            reader: BufReader::with_capacity(1 << 16, handle),
-            line: 0,
-            offset: 0,
-            rows: 0,
-            buffer: Vec::new(),
-            done: false,
-        })
+        Ok(Self::new(file, handle))
     }
 
     /// Where the next line begins: its byte, and the number of lines before it.
@@ -237,6 +229,21 @@ impl Jsonl {
         self.reader.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
         (self.offset, self.line, self.done) = (offset, line, false);
         Ok(())
+    }
+}
+
+impl<R: Read> Jsonl<R> {
+    /// Reads lines from anything, for example a decompressed stream; `file` is for messages.
+    pub fn new(file: &Path, reader: R) -> Self {
+        Self {
+            file: file.into(),
+            reader: BufReader::with_capacity(1 << 16, reader),
+            line: 0,
+            offset: 0,
+            rows: 0,
+            buffer: Vec::new(),
+            done: false,
+        }
     }
 
     /// The next row; `None` at the end of the file. A file without a row is an error.
@@ -297,7 +304,7 @@ impl Jsonl {
     }
 }
 
-impl Iterator for Jsonl {
+impl<R: Read> Iterator for Jsonl<R> {
     type Item = Result<Row, RowError>;
 
     /// Nothing follows an error.

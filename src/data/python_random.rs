@@ -17,31 +17,34 @@ pub struct PythonRandom {
 impl PythonRandom {
     /// The generator with this seed.
     pub fn new(seed: u32) -> Self {
+        Self::from_key(&[seed])
+    }
+
+    /// The generator with a seed of several numbers, as numpy's `RandomState` takes it.
+    pub fn from_key(key: &[u32]) -> Self {
         let mut state = [0_u32; N];
         state[0] = 19_650_218;
         for i in 1..N {
             let previous = state[i - 1] ^ (state[i - 1] >> 30);
             state[i] = previous.wrapping_mul(1_812_433_253).wrapping_add(i as u32);
         }
-        // Initialisation by an array of one number, the seed.
         let mut i = 1;
-        let mut advance = |state: &mut [u32; N], factor: u32, add: u32| {
+        let mut advance = |state: &mut [u32; N], factor: u32, add: &dyn Fn(usize) -> u32| {
             let previous = state[i - 1] ^ (state[i - 1] >> 30);
-            state[i] = (state[i] ^ previous.wrapping_mul(factor)).wrapping_add(add);
-            if factor == 1_566_083_941 {
-                state[i] = state[i].wrapping_sub(i as u32);
-            }
+            state[i] = (state[i] ^ previous.wrapping_mul(factor)).wrapping_add(add(i));
             i += 1;
             if i == N {
                 state[0] = state[N - 1];
                 i = 1;
             }
         };
-        for _ in 0..N {
-            advance(&mut state, 1_664_525, seed);
+        for step in 0..N.max(key.len()) {
+            let j = step % key.len().max(1);
+            let add = key.get(j).copied().unwrap_or(0).wrapping_add(j as u32);
+            advance(&mut state, 1_664_525, &|_| add);
         }
         for _ in 1..N {
-            advance(&mut state, 1_566_083_941, 0);
+            advance(&mut state, 1_566_083_941, &|i| (i as u32).wrapping_neg());
         }
         state[0] = 0x8000_0000;
         Self { state, next: N }
@@ -66,7 +69,7 @@ impl PythonRandom {
     }
 
     /// A whole number below `n`, which must be at least 1: bits are drawn until they are below it.
-    fn below(&mut self, n: u32) -> u32 {
+    pub fn below(&mut self, n: u32) -> u32 {
         let num_bits = u32::BITS - n.leading_zeros();
         loop {
             let drawn = self.bits() >> (u32::BITS - num_bits);
@@ -74,6 +77,12 @@ impl PythonRandom {
                 return drawn;
             }
         }
+    }
+
+    /// A number from 0 to below 1, as `random.random()` draws it.
+    pub fn unit(&mut self) -> f64 {
+        let (high, low) = (f64::from(self.bits() >> 5), f64::from(self.bits() >> 6));
+        (high * 67_108_864.0 + low) / 9_007_199_254_740_992.0
     }
 
     /// Shuffles in place as `random.shuffle` does.
