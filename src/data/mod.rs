@@ -1,5 +1,6 @@
 //! Data set files to rows: where they lie, what they hash to, what a line of them says.
 
+pub mod corpus;
 pub mod jsonl;
 pub mod locate;
 pub mod python_random;

@@ -22,6 +22,7 @@ use super::{Draws, Example, Objective, Vocabulary, shuffle};
 /// Which blanks are made, under the names of the official options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an official option")]
 pub struct BlankOptions {
     /// Share of the batches with blanks of a few tokens.
     pub bert_prob: f64,
@@ -140,7 +141,9 @@ impl BlankOptions {
         }
         let both = self.bert_prob + self.gap_sentence_prob;
         if both > 1.0 + 1e-9 {
-            return Some(format!("bert_prob and gap_sentence_prob are {both} together; they may be at most 1"));
+            return Some(format!(
+                "bert_prob and gap_sentence_prob are {both} together; they may be at most 1"
+            ));
         }
         if !(self.average_block_length > 0.0 && self.average_block_length <= 100.0) {
             return Some(format!(
@@ -183,9 +186,21 @@ impl BlankInfilling {
         let special = &vocabulary.special;
         let has_document = options.bert_prob + options.gap_sentence_prob < 1.0;
         let needed = [
-            ("[sMASK]", special.smask, "blanks of sentences", "task_mask", options.task_mask && options.gap_sentence_prob > 0.0),
+            (
+                "[sMASK]",
+                special.smask,
+                "blanks of sentences",
+                "task_mask",
+                options.task_mask && options.gap_sentence_prob > 0.0,
+            ),
             ("[gMASK]", special.gmask, "long blanks", "task_mask", options.task_mask && has_document),
-            ("[dBLOCK]", special.dblock, "hidden tokens in pieces", "block_mask_prob", options.block_mask_prob > 0.0),
+            (
+                "[dBLOCK]",
+                special.dblock,
+                "hidden tokens in pieces",
+                "block_mask_prob",
+                options.block_mask_prob > 0.0,
+            ),
         ];
         if let Some((token, _, what, option, _)) =
             needed.into_iter().find(|(_, id, _, _, is_needed)| *is_needed && id.is_none())
@@ -210,7 +225,10 @@ impl BlankInfilling {
     fn length(&self, draws: &mut dyn Draws) -> usize {
         let sum = self.cumulative_weights.last().copied().unwrap_or(0.0);
         let drawn = draws.unit() * sum;
-        1 + self.cumulative_weights.partition_point(|&weight| weight <= drawn).min(self.cumulative_weights.len() - 1)
+        1 + self
+            .cumulative_weights
+            .partition_point(|&weight| weight <= drawn)
+            .min(self.cumulative_weights.len() - 1)
     }
 
     /// Short blanks in a row, in no order.
@@ -318,8 +336,9 @@ impl BlankInfilling {
         let mask = self.mask(Kind::Document, 0);
         let prefix = |id: u32| [context, &[mask, id]].concat();
         let positions = (0..=division).chain(std::iter::repeat_n(division, rest.len()));
-        let block_positions = std::iter::repeat_n(0, division + 1)
-            .chain((1..=rest.len()).map(|place| if self.options.block_position_encoding { place } else { 1 }));
+        let block_positions = std::iter::repeat_n(0, division + 1).chain(
+            (1..=rest.len()).map(|place| if self.options.block_position_encoding { place } else { 1 }),
+        );
         Example {
             input_ids: [&prefix(special.sop)[..], &rest[..rest.len() - 1]].concat(),
             targets: [context, &[mask], rest].concat(),
@@ -534,7 +553,7 @@ mod tests {
     use crate::tokenizer::Tokenizer;
 
     fn objective(options: BlankOptions) -> BlankInfilling {
-        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()));
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         BlankInfilling::new(options, vocabulary, 64).expect("the bundled vocabulary has all tokens")
     }
 
@@ -572,7 +591,7 @@ mod tests {
 
     #[test]
     fn rows_shorter_than_a_blank_get_a_shorter_one_or_none() {
-        let special = Tokenizer::builtin().special().clone();
+        let special = Tokenizer::builtin().special().unwrap().clone();
         for name in BlankOptions::names() {
             let objective = objective(BlankOptions::named(name).expect("a listed name"));
             for seed in 0..200 {
@@ -594,7 +613,7 @@ mod tests {
             gpt_min_ratio: 1.0,
             ..BlankOptions::default()
         };
-        let (objective, cls) = (objective(options), Tokenizer::builtin().special().cls);
+        let (objective, cls) = (objective(options), Tokenizer::builtin().special().unwrap().cls);
         let row: Vec<u32> = std::iter::once(cls).chain(100..120).collect();
         for seed in 0..20 {
             let example = one(&objective, &row, seed).remove(0);
@@ -605,7 +624,7 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_named_with_the_option_that_needs_it() {
-        let mut vocabulary = Vocabulary::new(&Tokenizer::builtin());
+        let mut vocabulary = Vocabulary::new(&Tokenizer::builtin()).unwrap();
         vocabulary.special.gmask = None;
         let options = BlankOptions::named("glm-doc").expect("a listed name");
         let error = BlankInfilling::new(options, Arc::new(vocabulary), 64).err().expect("it is missing");

@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_token_predicts_the_next_but_not_the_start_of_a_document() {
-        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()));
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         let (cls, eos) = (vocabulary.special.cls, vocabulary.special.eos);
         let rows = [vec![cls, 50, 51, eos, cls, 52], vec![cls]];
         let examples = CausalLm::new(vocabulary).examples(&rows, &mut ChaCha8Rng::seed_from_u64(0));

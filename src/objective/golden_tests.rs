@@ -81,7 +81,7 @@ fn shared() -> PathBuf {
 fn vocabulary() -> Arc<Vocabulary> {
     let extras = Extras { task_masks: true, decoder_mask: true };
     let tokenizer = Tokenizer::open_with(&shared().join("tokenizers/bert-base-uncased"), extras);
-    Arc::new(Vocabulary::new(&tokenizer.expect("BERT's vocabulary is beside the recordings")))
+    Arc::new(Vocabulary::new(&tokenizer.expect("it is beside the recordings")).expect("GLM's"))
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -144,7 +144,11 @@ fn verbatim_cases_come_out_identical_from_the_same_draws() {
                     panic!("{place}: two rows of positions")
                 };
                 assert_eq!(example.positions, unpadded(positions, len), "{place}: positions");
-                assert_eq!(example.block_positions, unpadded(block_positions, len), "{place}: block positions");
+                assert_eq!(
+                    example.block_positions,
+                    unpadded(block_positions, len),
+                    "{place}: block positions"
+                );
                 assert_eq!(example.prefix_length, prefixes[i] as usize, "{place}: prefix length");
                 compared += 1;
             }
@@ -236,7 +240,10 @@ impl Moments {
     fn assert_agrees(self, theirs: Self, independent: f64, what: &str) {
         let error = |m: Self| m.var / m.n.min(independent);
         let allowed = 4.0 * (error(self) + error(theirs)).sqrt() + 1e-9;
-        assert!((self.mean - theirs.mean).abs() <= allowed, "{what}: {self:?} and {theirs:?}, {allowed} allowed");
+        assert!(
+            (self.mean - theirs.mean).abs() <= allowed,
+            "{what}: {self:?} and {theirs:?}, {allowed} allowed"
+        );
     }
 }
 
@@ -269,7 +276,10 @@ fn each_position_of_a_recorded_row_is_masked_as_often() {
         for (place, (&ours, &theirs)) in ours.iter().zip(&theirs).enumerate() {
             let p = f64::from(ours + theirs) / (2.0 * n);
             let allowed = 4.5 * (2.0 * n * p * (1.0 - p)).sqrt(); // 207 places: 4 would be chance now and then
-            assert!((f64::from(ours) - f64::from(theirs)).abs() <= allowed, "{run}, {place}: {ours} {theirs}");
+            assert!(
+                (f64::from(ours) - f64::from(theirs)).abs() <= allowed,
+                "{run}, {place}: {ours} {theirs}"
+            );
         }
         let number = |key: &str| recorded[key].as_f64().expect("a number");
         let theirs = Moments { mean: number("masked_fraction_mean"), var: number("masked_fraction_var"), n };
@@ -304,9 +314,11 @@ fn masked_places(example: &Example, mask: u32) -> Vec<usize> {
 
 /// Rows of passages like those behind the statistics; the passages that were used are not recorded.
 fn passages(max_length: usize, across_documents: bool) -> Vec<Vec<u32>> {
-    let tokenizer = Tokenizer::open(&shared().join("tokenizers/bert-base-uncased")).expect("BERT's vocabulary");
+    let tokenizer =
+        Tokenizer::open(&shared().join("tokenizers/bert-base-uncased")).expect("BERT's vocabulary");
     let rows = crate::data::Jsonl::open(&shared().join("data/superglue/BoolQ/val.jsonl")).expect("the data");
-    let text = |row: crate::data::Row| tokenizer.encode(row.text("passage").expect("a text")).expect("tokens");
+    let text =
+        |row: crate::data::Row| tokenizer.encode(row.text("passage").expect("a text")).expect("tokens");
     let documents: Vec<Vec<u32>> = rows.take(1000).map(|row| text(row.expect("a row"))).collect();
     let rows = Rows::new(documents, vocabulary(), max_length, across_documents).expect("documents");
     let mut draws = ChaCha8Rng::seed_from_u64(4);
@@ -346,7 +358,11 @@ fn statistics_of_our_own_sampling_agree_with_the_official_ones() {
         }
         let share = |count: f64| Moments { mean: count / num_calls as f64, var: 0.25, n: num_calls as f64 };
         let theirs = recorded["modes"][mode].as_f64().expect("a number");
-        share(f64::from(modes)).assert_agrees(share(theirs), f64::INFINITY, &format!("{case}: share of {mode}"));
+        share(f64::from(modes)).assert_agrees(
+            share(theirs),
+            f64::INFINITY,
+            &format!("{case}: share of {mode}"),
+        );
 
         let own = |value: fn(&Example) -> f64| Moments::of(examples.iter().map(value));
         if case.contains("L512") && !case.starts_with("mix") {

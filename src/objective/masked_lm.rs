@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn of_the_hidden_tokens_eight_in_ten_are_masks_and_one_in_ten_is_another() {
-        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()));
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         let (cls, mask) = (vocabulary.special.cls, vocabulary.special.mask);
         let row: Vec<u32> = std::iter::once(cls).chain(100..300).collect();
         let objective = MaskedLm::new(MaskedLmOptions::default(), vocabulary);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_row_without_text_makes_no_example() {
-        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()));
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         let rows = [vec![vocabulary.special.cls, vocabulary.special.eos]];
         let objective = MaskedLm::new(MaskedLmOptions::default(), vocabulary);
         assert!(objective.examples(&rows, &mut ChaCha8Rng::seed_from_u64(0)).is_empty());

@@ -11,6 +11,7 @@ mod draws;
 mod masked_lm;
 mod rows;
 mod span_corruption;
+mod token_cache;
 mod vocabulary;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use draws::{Draws, shuffle};
 pub use masked_lm::{MaskedLm, MaskedLmOptions};
 pub use rows::{Documents, RowError, Rows};
 pub use span_corruption::{SpanCorruption, SpanOptions};
+pub use token_cache::{CacheError, Corpus, SourceFile, TokenCache, Tokens};
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 use serde::Serialize;

@@ -134,8 +134,9 @@ impl<D: Documents> Rows<D> {
         };
         let (before, len) = (first.saturating_sub(1), self.documents.len_of(document));
         let around = self.documents.tokens(document, before..last.min(len));
-        let follows_end =
-            |start: usize| start > 0 && start <= len && self.vocabulary.ends_sentence(around[start - 1 - before]);
+        let follows_end = |start: usize| {
+            start > 0 && start <= len && self.vocabulary.ends_sentence(around[start - 1 - before])
+        };
         let mut starts = first..=last;
         match goes_back {
             // The beginning of the document is good, too.

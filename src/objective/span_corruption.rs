@@ -55,17 +55,16 @@ impl SpanOptions {
 pub struct SpanCorruption {
     options: SpanOptions,
     vocabulary: Arc<Vocabulary>,
-    /// The first span's; the others count down.
-    first_sentinel: u32,
+    sentinels: Vec<u32>,
 }
 
 /// Text that can be hidden in part.
 const SHORTEST_TEXT: usize = 2;
 
 impl SpanCorruption {
-    /// `first_sentinel` is the id of T5's `<extra_id_0>`; those of later spans are below it.
-    pub fn new(options: SpanOptions, vocabulary: Arc<Vocabulary>, first_sentinel: u32) -> Self {
-        Self { options, vocabulary, first_sentinel }
+    /// `sentinels` are the ids of T5's `<extra_id_0>`, `<extra_id_1>` and so on; a row has no more spans than there are.
+    pub fn new(options: SpanOptions, vocabulary: Arc<Vocabulary>, sentinels: Vec<u32>) -> Self {
+        Self { options, vocabulary, sentinels }
     }
 
     fn example(&self, row: &[u32], draws: &mut dyn Draws) -> Option<Example> {
@@ -77,11 +76,11 @@ impl SpanCorruption {
             return None;
         }
         let (num_hidden, num_spans) = self.options.noise(text.len());
+        let num_spans = num_spans.min(self.sentinels.len());
         let hidden = segments(num_hidden, num_spans, draws);
         let kept = segments(text.len() - num_hidden, num_spans, draws);
         let (mut encoder, mut decoder, mut rest) = (Vec::new(), vec![special.pad], &text[..]);
-        for (index, (kept, hidden)) in kept.into_iter().zip(hidden).enumerate() {
-            let sentinel = self.first_sentinel - index as u32;
+        for ((kept, hidden), &sentinel) in kept.into_iter().zip(hidden).zip(&self.sentinels) {
             encoder.extend(&rest[..kept]);
             encoder.push(sentinel);
             decoder.push(sentinel);
@@ -131,17 +130,15 @@ mod tests {
     use super::*;
     use crate::tokenizer::Tokenizer;
 
-    const FIRST: u32 = 9000;
-
     fn examples(rows: &[Vec<u32>]) -> Vec<Example> {
-        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()));
-        let objective = SpanCorruption::new(SpanOptions::default(), vocabulary, FIRST);
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+        let objective = SpanCorruption::new(SpanOptions::default(), vocabulary, (9000..9020).collect());
         objective.examples(rows, &mut ChaCha8Rng::seed_from_u64(9))
     }
 
     #[test]
     fn the_sentinels_of_the_decoder_fill_those_of_the_encoder() {
-        let special = Tokenizer::builtin().special().clone();
+        let special = Tokenizer::builtin().special().unwrap().clone();
         let row: Vec<u32> = std::iter::once(special.cls).chain(100..200).collect();
         for example in examples(&vec![row; 50]) {
             let (encoder, decoder) = example.targets.split_at(example.prefix_length);
@@ -152,7 +149,9 @@ mod tests {
             let mut filled = Vec::new();
             for &id in &encoder[..encoder.len() - 1] {
                 match decoder.iter().position(|&other| other == id && id > 8192) {
-                    Some(at) => filled.extend(decoder[at + 1..].iter().take_while(|&&id| (100..200).contains(&id))),
+                    Some(at) => {
+                        filled.extend(decoder[at + 1..].iter().take_while(|&&id| (100..200).contains(&id)))
+                    }
                     None => filled.push(id),
                 }
             }
@@ -175,6 +174,6 @@ mod tests {
 
     #[test]
     fn a_row_of_one_token_makes_no_example() {
-        assert!(examples(&[vec![Tokenizer::builtin().special().cls, 100]]).is_empty());
+        assert!(examples(&[vec![Tokenizer::builtin().special().unwrap().cls, 100]]).is_empty());
     }
 }

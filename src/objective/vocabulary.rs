@@ -1,6 +1,6 @@
 //! What objectives need to know of a vocabulary.
 
-use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 
 /// Special tokens, and which tokens end a sentence.
 #[derive(Clone, Debug)]
@@ -9,6 +9,8 @@ pub struct Vocabulary {
     pub special: SpecialTokens,
     /// Tokens of the tokenizer.
     pub num_tokens: usize,
+    /// T5's sentinels `<extra_id_0>`, `<extra_id_1>` and so on, as far as the tokenizer has them.
+    extra_ids: Vec<u32>,
     ends: Vec<Ends>,
 }
 
@@ -41,8 +43,11 @@ impl Vocabulary {
     /// marks and the ellipsis do so only for blanks of sentences.
     ///
     /// Source: THUDM/GLM@4f61ed7 `blocklm_utils.py`, `data_utils/datasets.py`, `contains_sentence_end`.
-    pub fn new(tokenizer: &Tokenizer) -> Self {
-        let special = tokenizer.special().clone();
+    ///
+    /// # Errors
+    /// Where the tokenizer was opened without GLM's tokens.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
+        let special = tokenizer.special()?.clone();
         let is_special = |id: u32| {
             let s = &special;
             let optional = [s.gmask, s.smask, s.dblock];
@@ -59,7 +64,19 @@ impl Vocabulary {
             }
         };
         let num_tokens = tokenizer.num_tokens();
-        Self { num_tokens, ends: (0..num_tokens as u32).map(ends).collect(), special }
+        let extra_ids = (0..).map_while(|i| tokenizer.id(&format!("<extra_id_{i}>"))).collect();
+        Ok(Self { num_tokens, extra_ids, ends: (0..num_tokens as u32).map(ends).collect(), special })
+    }
+
+    /// So many sentinels for spans: the tokenizer's own; else, in GLM's vocabularies, `[MASK]` and `[CLS]` and then the
+    /// last of `embedding_rows` rows that no token has, counted down. `None` where there are not enough.
+    pub fn sentinels(&self, count: usize, embedding_rows: usize) -> Option<Vec<u32>> {
+        let free = (self.num_tokens as u32..embedding_rows as u32).rev();
+        let sentinels: Vec<u32> = match self.extra_ids.is_empty() {
+            true => [self.special.mask, self.special.cls].into_iter().chain(free).take(count).collect(),
+            false => self.extra_ids.iter().copied().take(count).collect(),
+        };
+        (sentinels.len() == count).then_some(sentinels)
     }
 
     /// Does this token end a sentence, where rows are cut?
@@ -80,7 +97,7 @@ mod tests {
     #[test]
     fn full_stops_end_sentences_and_special_tokens_do_not() {
         let tokenizer = Tokenizer::builtin();
-        let vocabulary = Vocabulary::new(&tokenizer);
+        let vocabulary = Vocabulary::new(&tokenizer).unwrap();
         let id = |text: &str| tokenizer.encode(text).expect("plain text")[0];
         for end in [".", "?", "!", ";", ":"] {
             assert!(vocabulary.ends_sentence(id(end)) && vocabulary.ends_blank(id(end)), "{end}");

@@ -183,6 +183,18 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
+    /// A vocabulary that was to be trained did not get its size.
+    #[error(
+        "the corpus gives a vocabulary of {found} tokens, not of {wanted}; {}",
+        if found < wanted { "give more text, or a smaller `tokenizer.vocab_size`" }
+        else { "its alphabet alone is larger: give a larger `tokenizer.vocab_size`, or raise `tokenizer.min_char_count`" }
+    )]
+    Training {
+        /// Tokens that there are.
+        found: usize,
+        /// Tokens that were asked for.
+        wanted: usize,
+    },
     /// The tokenizers library gave up.
     #[error("{vocabulary} could not be used")]
     Library {

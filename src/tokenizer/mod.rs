@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod json;
 mod special;
+pub mod training;
 mod vocabulary;
 mod wordpiece;
 
@@ -150,6 +151,16 @@ impl Tokenizer {
                 Stretch::Text(text) => self.push_text(text, &mut ids)?,
             }
         }
+        Ok(ids)
+    }
+
+    /// The ids of a text from elsewhere, in which the names of special tokens are words like any other.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = Vec::with_capacity(text.len() / 4);
+        self.push_text(text, &mut ids)?;
         Ok(ids)
     }
 
