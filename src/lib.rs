@@ -4,7 +4,8 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 6 | `cli` |
+//! | 7 | `cli` |
+//! | 6 | `pretrain` |
 //! | 5 | `eval`, `verify`, `bench`, `gate`, `reports` |
 //! | 4 | `tasks`, `train` |
 //! | 3 | `model`, `objective`, `compare` |
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod model;
 pub mod nn;
 pub mod objective;
+pub mod pretrain;
 pub mod reports;
 pub mod request;
 pub mod results;

@@ -12,6 +12,7 @@ mod compare;
 mod convert;
 mod device;
 mod ls;
+mod pretrain;
 mod progress;
 mod recompute;
 mod report;
@@ -45,6 +46,7 @@ enum Command {
     Validate(validate::Validate),
     Score(score::Score),
     Convert(convert::Convert),
+    Pretrain(pretrain::Pretrain),
     Verify(verify::Verify),
     Bench(bench::Bench),
     Recompute(recompute::Recompute),
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Validate(command) => command.exec(),
         Command::Score(command) => command.exec(),
         Command::Convert(command) => command.exec(),
+        Command::Pretrain(command) => command.exec(),
         Command::Verify(command) => command.exec(),
         Command::Bench(command) => command.exec(),
         Command::Recompute(command) => command.exec(),

@@ -1,0 +1,172 @@
+//! Batches of examples. Each is a function of the seed and its number alone, so that a run can go on at any of them,
+//! and several processes can share them out.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::objective::{Documents, Example, Objective, Rows};
+
+/// Which part of each batch is made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 0.
+    pub rank: u64,
+    /// Processes that share the batches.
+    pub world_size: u64,
+}
+
+impl Shard {
+    /// All of it.
+    pub const WHOLE: Self = Self { rank: 0, world_size: 1 };
+}
+
+/// Rows and what is made of them.
+pub struct Batches<'a, D> {
+    /// Where rows come from.
+    pub rows: Rows<D>,
+    /// What is made of them.
+    pub objective: &'a dyn Objective,
+    /// Of all draws.
+    pub seed: u64,
+    /// Rows of a batch, here.
+    pub batch_size: usize,
+    /// Which part.
+    pub shard: Shard,
+}
+
+/// A batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The numbers of its rows, among all rows of a run.
+    pub rows: Range<u64>,
+    /// Tokens of the rows, before blanks were made.
+    pub num_row_tokens: u64,
+    /// What is learned from.
+    pub examples: Vec<Example>,
+}
+
+impl Batch {
+    /// Tokens that the network reads.
+    pub fn num_tokens(&self) -> usize {
+        self.examples.iter().map(Example::len).sum()
+    }
+
+    /// Tokens that it predicts.
+    pub fn num_targets(&self) -> usize {
+        self.examples.iter().map(Example::num_targets).sum()
+    }
+
+    /// Its examples in parts of at most so many tokens, or of one example.
+    pub fn parts(&self, tokens_per_part: usize) -> Vec<&[Example]> {
+        let (mut parts, mut start, mut tokens) = (Vec::new(), 0, 0);
+        for (i, example) in self.examples.iter().enumerate() {
+            if tokens > 0 && tokens + example.len() > tokens_per_part {
+                parts.push(&self.examples[start..i]);
+                (start, tokens) = (i, 0);
+            }
+            tokens += example.len();
+        }
+        if start < self.examples.len() {
+            parts.push(&self.examples[start..]);
+        }
+        parts
+    }
+}
+
+impl<D: Documents> Batches<'_, D> {
+    /// The batch with a number, from 0.
+    pub fn get(&self, number: u64) -> Batch {
+        // Streams of one generator never meet: even ones draw rows, odd ones blanks.
+        let stream = |stream: u64| {
+            let mut draws = ChaCha8Rng::seed_from_u64(self.seed);
+            draws.set_stream(stream);
+            draws
+        };
+        let shard = number * self.shard.world_size + self.shard.rank;
+        let first = shard * self.batch_size as u64;
+        let numbers = first..first + self.batch_size as u64;
+        let rows: Vec<Vec<u32>> = numbers.clone().map(|row| self.rows.draw(&mut stream(2 * row))).collect();
+        let examples = self.objective.examples(&rows, &mut stream(2 * shard + 1));
+        let num_row_tokens = rows.iter().map(Vec::len).sum::<usize>() as u64;
+        Batch { rows: numbers, num_row_tokens, examples }
+    }
+
+    /// Hands the batches of `numbers` to `consume`, which takes them from the receiver; they are made beside it, on a
+    /// thread of their own.
+    pub fn beside<T>(&self, numbers: Range<u64>, consume: impl FnOnce(&Receiver<Batch>) -> T) -> T {
+        const AHEAD: usize = 4;
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            scope.spawn(move || {
+                for number in numbers {
+                    if sender.send(self.get(number)).is_err() {
+                        return; // nobody wants more
+                    }
+                }
+            });
+            let consumed = consume(&receiver);
+            drop(receiver);
+            consumed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::objective::{BlankInfilling, BlankOptions, Vocabulary};
+    use crate::tokenizer::Tokenizer;
+
+    fn objective() -> BlankInfilling {
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+        BlankInfilling::new(BlankOptions::named("glm-doc").unwrap(), vocabulary, 64).unwrap()
+    }
+
+    fn batches(objective: &dyn Objective, batch_size: usize, shard: Shard) -> Batches<'_, Vec<Vec<u32>>> {
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+        let documents: Vec<Vec<u32>> = (1..40).map(|n| (100..100 + 5 * n).collect()).collect();
+        let rows = Rows::new(documents, vocabulary, 64, true).unwrap();
+        Batches { rows, objective, seed: 7, batch_size, shard }
+    }
+
+    #[test]
+    fn a_batch_is_the_same_whatever_came_before_it_and_on_another_thread() {
+        let objective = objective();
+        let batches = batches(&objective, 8, Shard::WHOLE);
+        let tenth = batches.get(10);
+        assert_eq!(batches.beside(8..20, |receiver| receiver.iter().nth(2)), Some(tenth.clone()));
+        assert_ne!(batches.get(11).examples, tenth.examples);
+    }
+
+    #[test]
+    fn two_processes_with_half_a_batch_each_draw_the_rows_of_one_with_the_whole() {
+        let objective = objective();
+        let rows = |batches: &Batches<'_, Vec<Vec<u32>>>, number: u64| batches.get(number).rows;
+        let whole = batches(&objective, 8, Shard::WHOLE);
+        let halves = [0, 1].map(|rank| batches(&objective, 4, Shard { rank, world_size: 2 }));
+        for number in 0..5 {
+            let [first, second] = [rows(&halves[0], number), rows(&halves[1], number)];
+            assert_eq!(rows(&whole, number), first.start..second.end);
+            assert_eq!(first.end, second.start);
+        }
+        let tokens = |batches: &Batches<'_, Vec<Vec<u32>>>| batches.get(3).num_row_tokens;
+        assert_eq!(tokens(&whole), tokens(&halves[0]) + tokens(&halves[1]));
+    }
+
+    #[test]
+    fn parts_are_bounded_and_lose_nothing() {
+        let objective = objective();
+        let batch = batches(&objective, 16, Shard::WHOLE).get(0);
+        for most in [1, 100, 200, 1 << 20] {
+            let parts = batch.parts(most);
+            assert_eq!(parts.concat(), batch.examples);
+            let tokens = |part: &&[Example]| part.iter().map(Example::len).sum::<usize>();
+            assert!(parts.iter().all(|part| part.len() == 1 || tokens(part) <= most));
+        }
+    }
+}
