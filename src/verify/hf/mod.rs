@@ -5,6 +5,7 @@
 //! each parameter, and generated sequences).
 
 mod bert;
+mod causal;
 
 use std::path::Path;
 
@@ -16,6 +17,8 @@ use super::{Check, VerifyError, encoder_decoder, tolerance, values};
 use crate::checkpoint::Checkpoint;
 use crate::model::bart::{self, Bart};
 use crate::model::encoder_decoder::EncoderDecoder;
+use crate::model::gpt2::{self, Gpt2};
+use crate::model::llama::{self, Llama};
 use crate::model::t5::{self, T5};
 use crate::model::{Architecture, Build, Family, Head, Parameters, weights};
 use crate::nn::{Gradients, Precision, Tape};
@@ -117,7 +120,21 @@ pub fn verify(
             checks.into_iter().for_each(report);
             return Ok(generated(&io_json));
         }
-        Family::Glm | Family::Gpt2 | Family::Llama => {
+        Family::Gpt2 => {
+            let config =
+                gpt2::Config::from_json(&settings).map_err(|error| unreadable(with_cause(&error)))?;
+            let parameters = load(&config, Head::Vocabulary, checkpoint.tensors)?;
+            let network = Gpt2::new(&config, Precision::F32, parameters.var_builder())?;
+            (Box::new(causal::Network(Box::new(network))), parameters)
+        }
+        Family::Llama => {
+            let config =
+                llama::Config::from_json(&settings).map_err(|error| unreadable(with_cause(&error)))?;
+            let parameters = load(&config, Head::Vocabulary, checkpoint.tensors)?;
+            let network = Llama::new(&config, Precision::F32, parameters.var_builder())?;
+            (Box::new(causal::Network(Box::new(network))), parameters)
+        }
+        Family::Glm => {
             return Err(unreadable(format!(
                 "recordings of {family} models in this layout can't be checked yet"
             )));
