@@ -55,8 +55,8 @@ impl Place {
             format!("{who} {what} by the river for {i} days. Then the rain comes; nobody minds. ")
         };
         let line = |i: usize| serde_json::json!({"text": sentence(i).repeat(1 + i % 5)}).to_string() + "\n";
-        place.write("corpus/a.jsonl", &(0..60).map(line).collect::<String>());
-        place.write("corpus/b.txt", &(100..140).map(sentence).collect::<String>());
+        place.write("corpus/a.jsonl", (0..60).map(line).collect::<String>());
+        place.write("corpus/b.txt", (100..140).map(sentence).collect::<String>());
         place
     }
 
@@ -200,7 +200,7 @@ fn an_interrupt_saves_and_the_same_command_goes_on() {
     let log = place.path("model/train_log.csv");
     let begin = Instant::now();
     while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 8 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no update was made");
+        assert!(begin.elapsed() < Duration::from_mins(1), "no update was made");
         std::thread::sleep(Duration::from_millis(5));
     }
     let second = place.error("--updates 120", "model");

@@ -274,7 +274,8 @@ fn texts_are_scored_by_named_metrics_line_by_line() {
 #[test]
 fn intervals_do_not_depend_on_the_number_of_threads() {
     let text = |salt: usize| -> String {
-        (0..40).map(|i| format!("w{} w{} w{}\n", i % 7, i * salt % 5, i * salt % 3)).collect()
+        let lines = (0..40).map(|i| format!("w{} w{} w{}", i % 7, i * salt % 5, i * salt % 3));
+        lines.collect::<Vec<String>>().join("\n")
     };
     let folder = folder(&[("said.txt", &text(3)), ("right.txt", &text(4))]);
     let with = |threads: &str| {

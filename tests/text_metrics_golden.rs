@@ -1,6 +1,8 @@
 //! Metrics over texts against the values that `rouge-score`, `sacreBLEU`, NLTK and the official code gave
 //! (`golden/metrics`; tolerance 1e-9).
 
+use std::fmt::Write as _;
+
 use glm_eval::metrics::text::bleu::{Bleu, Smoothing, Tokenizer};
 use glm_eval::metrics::text::cleanup::{self, CleanUp};
 use glm_eval::metrics::text::meteor::meteor;
@@ -233,9 +235,10 @@ fn wordnet_folder(synonyms: &serde_json::Map<String, Value>) -> tempfile::TempDi
     for (word, names) in synonyms {
         let names = texts(names);
         let at = data.len();
-        index += &format!("{word} n 1 0 1 0 {at:08}\n");
-        let words: String = names.iter().map(|name| format!("{name} 0 ")).collect();
-        data += &format!("{at:08} 03 n {:02x} {words}000 | a meaning\n", names.len());
+        writeln!(index, "{word} n 1 0 1 0 {at:08}").expect("a string takes it");
+        let words = names.join(" 0 ");
+        writeln!(data, "{at:08} 03 n {:02x} {words} 0 000 | a meaning", names.len())
+            .expect("a string takes it");
     }
     for part in ["noun", "verb", "adj", "adv"] {
         let (data, index) = if part == "noun" { (data.as_str(), index.as_str()) } else { ("", "") };

@@ -83,12 +83,15 @@ impl Default for BlankOptions {
     }
 }
 
+/// The name of a model, and how its blanks were drawn.
+type Mix = (&'static str, fn() -> BlankOptions);
+
 impl BlankOptions {
     /// The mixes of published models.
     ///
     /// Source: Du et al. 2022, section 3.1 (`glm-sent`, `glm-doc`: half of the batches have short blanks);
     /// THUDM/GLM@4f61ed7 `config/` (the others).
-    const MIXES: [(&str, fn() -> Self); 5] = [
+    const MIXES: [Mix; 5] = [
         ("glm-base", Self::default),
         ("glm-sent", || Self { bert_prob: 0.5, gap_sentence_prob: 0.5, task_mask: true, ..Self::default() }),
         ("glm-doc", || Self { bert_prob: 0.5, task_mask: true, ..Self::default() }),
@@ -326,7 +329,8 @@ impl BlankInfilling {
             return self.prefix_form(row, row.len() - length);
         }
         let start = 1 + draws.below(row.len() - length - 1);
-        self.example(row, vec![start..start + length], Kind::Document, draws)
+        let blank = start..start + length;
+        self.example(row, Vec::from([blank]), Kind::Document, draws)
     }
 
     /// The row up to `division`, a mask, and the rest as one piece, which ends with the row's own last token.

@@ -270,7 +270,9 @@ fn each_position_of_a_recorded_row_is_masked_as_often() {
             let example = objective.examples(std::slice::from_ref(&row), &mut draws).remove(0);
             let masked = masked_places(&example, vocabulary_mask());
             fractions.push(masked.len() as f64 / row.len() as f64);
-            masked.into_iter().for_each(|place| ours[place] += 1);
+            for place in masked {
+                ours[place] += 1;
+            }
         }
         let n = num_draws as f64;
         for (place, (&ours, &theirs)) in ours.iter().zip(&theirs).enumerate() {

@@ -150,7 +150,7 @@ mod tests {
             for &id in &encoder[..encoder.len() - 1] {
                 match decoder.iter().position(|&other| other == id && id > 8192) {
                     Some(at) => {
-                        filled.extend(decoder[at + 1..].iter().take_while(|&&id| (100..200).contains(&id)))
+                        filled.extend(decoder[at + 1..].iter().take_while(|&&id| (100..200).contains(&id)));
                     }
                     None => filled.push(id),
                 }

@@ -241,7 +241,9 @@ impl Writer {
     fn add(&mut self, ids: &[u32]) -> Result<(), CacheError> {
         self.num_tokens += ids.len() as u64;
         let mut bytes = Vec::with_capacity(ids.len() * self.width);
-        ids.iter().for_each(|id| bytes.extend(&id.to_le_bytes()[..self.width]));
+        for id in ids {
+            bytes.extend(&id.to_le_bytes()[..self.width]);
+        }
         Ok(self.tokens.write_all(&bytes).map_err(|source| self.tokens.failed(source))?)
     }
 

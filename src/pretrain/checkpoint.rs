@@ -184,7 +184,7 @@ fn differences(before: &Value, now: &Value) -> Vec<String> {
     leaves(before, String::new(), &mut old);
     leaves(now, String::new(), &mut new);
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let spell = |value: Option<&&Value>| value.map_or("absent".to_string(), |value| value.to_string());
+    let spell = |value: Option<&&Value>| value.map_or("absent".to_string(), ToString::to_string);
     let differing = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
     differing
         .map(|key| format!("{key} was {}, is {} now", spell(old.get(key)), spell(new.get(key))))
