@@ -9,7 +9,7 @@
 //! | 5 | `eval`, `verify`, `bench`, `gate`, `reports` |
 //! | 4 | `tasks`, `train` |
 //! | 3 | `model`, `objective`, `compare` |
-//! | 2 | `results`, `checkpoint`, `machine` |
+//! | 2 | `results`, `checkpoint`, `decoding`, `machine` |
 //! | 1 | `nn`, `tokenizer`, `data`, `request`, `metrics` |
 //! | 0 | `stats`, `font` |
 
@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod compare;
 pub mod data;
+pub mod decoding;
 pub mod eval;
 pub mod font;
 pub mod gate;

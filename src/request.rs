@@ -66,6 +66,89 @@ pub struct Span {
     pub bytes: Range<usize>,
 }
 
+/// How a text is searched, a token at a time.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decoding {
+    /// A text that has not ended by then is cut there.
+    pub max_new_tokens: usize,
+    /// A text does not end before.
+    #[serde(default)]
+    pub min_new_tokens: usize,
+    /// No run of so many tokens appears twice in a text; 0 allows it.
+    #[serde(default)]
+    pub no_repeat_ngram_size: usize,
+    /// Texts that are pursued side by side; 1 takes the best token each time (greedy).
+    pub num_beams: usize,
+    /// A finished text's log-probability is divided by `tokens ^ length_penalty`: above 0 favours long texts.
+    #[serde(default)]
+    pub length_penalty: f64,
+    /// Stop at as many finished texts as there are beams, even where an unfinished one could still be better.
+    #[serde(default)]
+    pub early_stopping: bool,
+    /// Only so many of the most probable tokens are considered after each text; 0 considers all.
+    #[serde(default)]
+    pub top_k: usize,
+    /// Draws tokens, where the most probable ones would be taken. For one beam.
+    #[serde(default)]
+    pub sampling: Option<Sampling>,
+}
+
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Divides the logits; above 0. Small values favour the most probable tokens.
+    pub temperature: f64,
+    /// Only the most probable tokens that together have this probability are considered; in `0..=1`, 1 considers all.
+    pub top_p: f64,
+    /// The same seed draws the same texts, whatever else is in the batch.
+    pub seed: u64,
+}
+
+impl Decoding {
+    /// The most probable token each time, up to a limit.
+    pub fn greedy(max_new_tokens: usize) -> Self {
+        Self {
+            max_new_tokens,
+            min_new_tokens: 0,
+            no_repeat_ngram_size: 0,
+            num_beams: 1,
+            length_penalty: 0.0,
+            early_stopping: false,
+            top_k: 0,
+            sampling: None,
+        }
+    }
+
+    /// What makes no sense about the settings, and the way out.
+    pub fn problem(&self) -> Option<String> {
+        let sampling = self.sampling.as_ref();
+        let found = [
+            (self.max_new_tokens == 0, "max_new_tokens is 0; it must be at least 1"),
+            (self.num_beams == 0, "num_beams is 0; it must be at least 1"),
+            (
+                self.min_new_tokens > self.max_new_tokens,
+                "min_new_tokens is above max_new_tokens; lower one or raise the other",
+            ),
+            (!self.length_penalty.is_finite(), "length_penalty must be a number"),
+            (
+                sampling.is_some() && self.num_beams > 1,
+                "drawing tokens and several beams exclude each other; use one beam, or neither temperature nor top_p",
+            ),
+            (
+                sampling.is_some_and(|s| !(s.temperature.is_finite() && s.temperature > 0.0)),
+                "temperature must be above 0; without it the most probable token is taken",
+            ),
+            (
+                sampling.is_some_and(|s| !(s.top_p > 0.0 && s.top_p <= 1.0)),
+                "top_p must be above 0 and at most 1",
+            ),
+        ];
+        found.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what.into())
+    }
+}
+
 /// One question to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

@@ -53,6 +53,11 @@ pub use tape::{Gradients, Tape};
 
 use candle_core::{DType, Tensor};
 
+/// `ln Σ e^x` of a row of logits: what turns them into log-probabilities.
+pub fn log_sum_exp(row: &[f32]) -> f32 {
+    cpu::simd::log_sum_exp(row)
+}
+
 /// Does the fused CPU kernel apply? Otherwise the op is composed of candle's.
 fn is_fused(xs: &Tensor) -> bool {
     xs.device().is_cpu() && xs.dtype() == DType::F32
