@@ -44,7 +44,7 @@ pub struct TaskReceipt {
 pub struct Samples {
     /// What they are of, as in `glm-tiny, cb, seed 1`.
     pub name: String,
-    /// Names of the labels; empty for tasks without, and where the task file has changed since.
+    /// Names of the labels; empty for tasks without, and where the task has changed since.
     pub labels: Vec<String>,
     /// One a sample.
     pub rows: Vec<SampleRow>,
@@ -181,9 +181,10 @@ pub fn samples(runs: &Runs) -> (Vec<Samples>, Vec<String>) {
     (sets, problems)
 }
 
-/// The names of a task's labels, if its file is still the one that was used.
+/// The names of a task's labels, if the task is still the one that was run: a version is raised whenever a score could
+/// move, while its file may have gained other things.
 fn labels(task: &TaskRecord) -> Vec<String> {
-    let known = Task::find(&task.task).ok().filter(|known| known.sha256 == task.task_file_sha256);
+    let known = Task::find(&task.task).ok().filter(|known| known.version == task.version);
     known.map(|known| known.labels).unwrap_or_default()
 }
 
