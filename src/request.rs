@@ -17,6 +17,24 @@ pub enum Part {
     },
     /// The blank that the answer fills: one mask token.
     Blank,
+    /// A blank for a longer text, with a mask token of its own where the model has one; elsewhere as [`Part::Blank`].
+    LongBlank(BlankLength),
+}
+
+/// What a long blank stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlankLength {
+    /// Whole sentences.
+    Sentences,
+    /// All that follows.
+    Rest,
+}
+
+impl Part {
+    /// Is it to be filled?
+    pub fn is_blank(&self) -> bool {
+        matches!(self, Self::Blank | Self::LongBlank(_))
+    }
 }
 
 /// A cloze prompt. Truncation shortens the longer of the two sides first; most patterns have only side A.
@@ -55,15 +73,37 @@ pub enum Ask {
         /// Outputs of the head for each pair.
         num_labels: usize,
     },
+    /// Which texts fill the blanks? In reading order, each with those before it in view; answered by a text a blank.
+    Generate {
+        /// How the texts are searched; the limits are each text's.
+        decoding: Decoding,
+        /// Which edges of the prompt are those of a whole text.
+        edges: Edges,
+        /// Where a prompt that is too long is cut.
+        cut: Cut,
+    },
 }
 
-/// A marked stretch of one of the texts of a pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// 0 for the first text, 1 for the second.
-    pub text: usize,
-    /// Where it is, in bytes.
-    pub bytes: Range<usize>,
+/// Edges of a prompt that are those of a whole text; a family may mark them with its own tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edges {
+    /// It is a whole text.
+    Both,
+    /// It begins a text, and is not known to end it.
+    Start,
+    /// It is some part of a text.
+    Neither,
+}
+
+/// Where the shortenable parts of a prompt are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// At their end: what was first is kept.
+    End,
+    /// At their start: what was last is kept.
+    Start,
 }
 
 /// How a text is searched, a token at a time.
@@ -149,6 +189,15 @@ impl Decoding {
     }
 }
 
+/// A marked stretch of one of the texts of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// 0 for the first text, 1 for the second.
+    pub text: usize,
+    /// Where it is, in bytes.
+    pub bytes: Range<usize>,
+}
+
 /// One question to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -202,14 +251,30 @@ impl Likelihood {
     }
 }
 
-/// The answer to a request: one score a candidate, in the request's order.
+/// The text that fills a blank.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Filling {
+    /// The text, without surrounding space.
+    pub text: String,
+    /// Its tokens, without the end of the piece.
+    pub num_tokens: usize,
+    /// Sum of the log-probabilities of its tokens, the end of the piece among them where it was reached.
+    pub log_prob: f64,
+    /// Did it end by itself? Otherwise it was cut at the limit.
+    pub is_ended: bool,
+}
+
+/// The answer to a request: one score a candidate, in the request's order, or one text a blank.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
-    /// One a candidate.
+    /// One a candidate; none where texts were asked for.
     pub candidates: Vec<CandidateScore>,
     /// One a candidate, where the model's family has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub likelihoods: Vec<Likelihood>,
+    /// One a blank; none where candidates were to be scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fillings: Vec<Filling>,
 }
 
 impl Answer {
@@ -262,6 +327,17 @@ pub struct Example {
     pub label: usize,
     /// How to learn from it.
     pub loss: Loss,
+    /// The right texts of the blanks, where texts are asked for; `label` and `loss` are not read then.
+    pub texts: Vec<String>,
+    /// Share of each token's target that is spread over the vocabulary, where texts are learned; in `0..1`.
+    pub label_smoothing: f64,
+}
+
+impl Example {
+    /// A question whose right candidate is known.
+    pub fn of_candidates(request: Request, label: usize, loss: Loss) -> Self {
+        Self { request, label, loss, texts: vec![], label_smoothing: 0.0 }
+    }
 }
 
 #[cfg(test)]

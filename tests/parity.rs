@@ -1,6 +1,7 @@
 //! `glm-eval verify` on recordings of the official code: those in `tests/golden`, and larger ones in
 //! `$GLM_EVAL_SHARED/golden/glm` (default `../shared`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,18 @@ fn the_recordings_beside_the_tests_pass() {
 fn the_shared_recordings_pass() {
     for name in ["block_v1000", "noblock_v1000", "block_v30592"] {
         let Some(folder) = shared(name) else { continue };
-        assert!(!checks(&folder, 0).is_empty(), "{name}");
+        let checks = checks(&folder, 0);
+        assert!(!checks.is_empty(), "{name}");
+        if name != "block_v1000" {
+            continue;
+        }
+        // Texts token for token, beam scores, and the state after every step.
+        for (kind, cases) in [("generation_seq2seq", 36), ("generation_blank", 5), ("generation_sampler", 6)]
+        {
+            let of_kind = |check: &&Value| check["case"].as_str().is_some_and(|case| case.starts_with(kind));
+            let named = checks.iter().filter(of_kind).filter_map(|check| check["case"].as_str());
+            assert_eq!(named.collect::<BTreeSet<_>>().len(), cases, "{kind}");
+        }
     }
 }
 

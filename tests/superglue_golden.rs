@@ -47,7 +47,7 @@ fn data(shared: &Path, task: &Task) -> TaskData {
 fn parts(parts: &[Part], mask: u32) -> Value {
     let part = |part: &Part| match part {
         Part::Text { text, shortenable } => json!({"text": text, "shortenable": shortenable}),
-        Part::Blank => json!({"token_ids": [mask], "shortenable": false}),
+        Part::Blank | Part::LongBlank(_) => json!({"token_ids": [mask], "shortenable": false}),
     };
     parts.iter().map(part).collect()
 }

@@ -112,7 +112,7 @@ fn render(request: &Request) -> String {
     let part = |part: &Part| match part {
         Part::Text { text, shortenable: true } => format!("{text}*"),
         Part::Text { text, shortenable: false } => text.clone(),
-        Part::Blank => "[MASK]".to_owned(),
+        Part::Blank | Part::LongBlank(_) => "[MASK]".to_owned(),
     };
     let side = |parts: &[Part]| parts.iter().map(part).collect::<Vec<_>>().join("|");
     let ask = match &request.ask {
@@ -121,6 +121,7 @@ fn render(request: &Request) -> String {
             format!("choice ^{length_penalty}: {}", candidates.join("|"))
         }
         Ask::Classify { pairs, num_labels, .. } => format!("classify {num_labels}: {pairs:?}"),
+        Ask::Generate { decoding, .. } => format!("generate {decoding:?}"),
     };
     format!("{}\n{}\n{ask}", side(&request.prompt.side_a), side(&request.prompt.side_b))
 }
@@ -267,7 +268,7 @@ fn wsc_marks_the_pronoun_and_learns_from_true_rows_only() {
         .iter()
         .map(|sample| match &sample.request.prompt.side_a[0] {
             Part::Text { text, .. } => text.clone(),
-            Part::Blank => panic!("the text comes first"),
+            _ => panic!("the text comes first"),
         })
         .collect();
     assert_eq!(

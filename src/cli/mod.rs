@@ -11,6 +11,7 @@ mod check;
 mod compare;
 mod convert;
 mod device;
+mod fill;
 mod ls;
 mod pretrain;
 mod progress;
@@ -45,6 +46,7 @@ enum Command {
     Show(show::Show),
     Validate(validate::Validate),
     Score(score::Score),
+    Fill(Box<fill::Fill>),
     Convert(convert::Convert),
     Pretrain(pretrain::Pretrain),
     Verify(verify::Verify),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Show(command) => command.exec(),
         Command::Validate(command) => command.exec(),
         Command::Score(command) => command.exec(),
+        Command::Fill(command) => command.exec(),
         Command::Convert(command) => command.exec(),
         Command::Pretrain(command) => command.exec(),
         Command::Verify(command) => command.exec(),

@@ -206,6 +206,7 @@ impl View<'_> {
         match &self.sample.request.ask {
             Ask::Choice { candidates, .. } => put("answers", json!(candidates)),
             Ask::Classify { pairs, .. } => put("texts", json!(pairs)),
+            Ask::Generate { decoding, .. } => put("decoding", json!(decoding)),
             Ask::Word { .. } => None,
         };
         put("encodings", self.encodings.iter().map(encoding_json).collect());
@@ -220,7 +221,7 @@ impl View<'_> {
         let mask = self.tokenizer.special().map(|special| special.mask).ok();
         let part = |part: &Part| match part {
             Part::Text { text, shortenable } => json!({"text": text, "shortenable": shortenable}),
-            Part::Blank => json!({"token_ids": [mask], "shortenable": false}),
+            Part::Blank | Part::LongBlank(_) => json!({"token_ids": [mask], "shortenable": false}),
         };
         parts.iter().map(part).collect()
     }
@@ -249,7 +250,7 @@ impl View<'_> {
                     Part::Text { text, shortenable: true } => {
                         entry(out, name, &format!("{text:?} (may be cut)"))?;
                     }
-                    Part::Blank => entry(out, name, "[MASK]")?,
+                    Part::Blank | Part::LongBlank(_) => entry(out, name, "[MASK]")?,
                 }
             }
         }
@@ -269,6 +270,9 @@ impl View<'_> {
                     entry(out, "text A", &format!("{a:?}"))?;
                     b.iter().try_for_each(|b| entry(out, "text B", &format!("{b:?}")))?;
                 }
+            }
+            Ask::Generate { decoding, .. } => {
+                entry(out, "decoding", &serde_json::to_string(decoding)?)?;
             }
         }
         for encoding in self.encodings {

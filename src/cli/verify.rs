@@ -48,22 +48,21 @@ impl Verify {
                 written = self.print(&mut out, &check);
             }
         };
-        let unchecked = if hf::is_recording(&self.recordings) {
+        if hf::is_recording(&self.recordings) {
             let checkpoint = checkpoint::read(self.model.as_ref().unwrap_or(&self.recordings))?;
-            hf::verify(&self.recordings, checkpoint, &device, report)?
+            for name in hf::verify(&self.recordings, checkpoint, &device, report)? {
+                tracing::warn!("{name}: this program does not check such recordings yet");
+            }
         } else {
             let (config, checkpoint) = self.subject()?;
             let parameters = Parameters::load(&checkpoint.tensors, DType::F32, &device)?;
-            verify(&self.recordings, &config, &parameters, report)?
-        };
+            verify(&self.recordings, &config, &parameters, report)?;
+        }
         // A closed pipe ends the output, not the check.
         if let Err(error) = written
             && error.kind() != ErrorKind::BrokenPipe
         {
             return Err(error.into());
-        }
-        for name in unchecked {
-            tracing::warn!("{name}: this program does not check such recordings yet");
         }
         if !self.json {
             let _ = writeln!(out, "{} of {cases} comparisons within tolerance", cases - failed);

@@ -346,7 +346,7 @@ fn outcome(sample: &Sample, answer: Option<&Answer>, reads_texts: bool) -> Outco
 fn texts(sample: &Sample, request: &Request) -> SampleTexts {
     let side = |parts: &[Part]| -> Vec<Value> {
         let part = |part: &Part| match part {
-            Part::Blank => json!("[MASK]"),
+            Part::Blank | Part::LongBlank(_) => json!("[MASK]"),
             Part::Text { text, .. } => json!(text),
         };
         parts.iter().map(part).collect()
@@ -358,6 +358,9 @@ fn texts(sample: &Sample, request: &Request) -> SampleTexts {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "candidates": candidates})
         }
         Ask::Classify { pairs, .. } => json!({"pairs": pairs}),
+        Ask::Generate { decoding, .. } => {
+            json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "decoding": decoding})
+        }
     };
     let doc = Value::Object((*sample.doc).clone());
     SampleTexts { doc, arguments, target: sample.references.join("\n") }

@@ -20,6 +20,15 @@ pub trait LanguageModel {
     /// Answers, in the order of the requests. An answer does not depend on what else is in the batch.
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError>;
 
+    /// Answers a request for texts, telling `watch` the number of the blank under way and the text that it will begin
+    /// with, whenever more of it is known. A family that decodes without being watched is told of nothing.
+    ///
+    /// # Errors
+    /// Those of [`LanguageModel::answer`].
+    fn generate(&self, request: &Request, _watch: &mut dyn FnMut(usize, &str)) -> Result<Answer, ModelError> {
+        Ok(self.answer(&[request])?.pop().unwrap_or_default())
+    }
+
     /// The mean loss of some examples, a scalar from which gradients flow to [`LanguageModel::parameters`].
     fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError>;
 

@@ -9,6 +9,7 @@
 //! checked against finite differences and against its composed form.
 
 mod attention;
+mod beam_attention;
 mod cpu;
 mod cross_entropy;
 mod dropout;
@@ -31,6 +32,7 @@ mod rotary;
 mod tape;
 
 pub use attention::{Scores, attention, attention_over};
+pub use beam_attention::{KeysValues, attention_of_beams};
 pub use cpu::level::instructions;
 pub use cross_entropy::{
     OutputLayer, TokenScore, linear_cross_entropy, logits, mean_linear_cross_entropy, score_tokens,

@@ -278,7 +278,7 @@ impl Task {
             (_, Reading::Greedy | Reading::Continuation) => Loss::Generative,
             (_, Reading::Best | Reading::FirstIsBest) => self.recipe.loss,
         };
-        Ok(Example { request: sample.request, label, loss })
+        Ok(Example::of_candidates(sample.request, label, loss))
     }
 
     /// The adapter, if the task has one.

@@ -1,13 +1,14 @@
 //! Recordings held against a model: of the official GLM code here, of Hugging Face's transformers in `hf`.
 //!
 //! A folder of recordings has `config.json`, weights, and any of `forward`, `memory`, `loss_grad`, `cloze`,
-//! `adamw_*` and `lr_schedule`; what it has is checked, one line a case. The tolerances are those of the
+//! `adamw_*`, `generation_*` and `lr_schedule`; what it has is checked, one line a case. The tolerances are those of the
 //! recordings' own README: float32 against float32, which differs from float64 by at most about 5e-6.
 
 mod adamw;
 mod cloze;
 mod encoder_decoder;
 mod forward;
+mod generation;
 mod gradients;
 pub mod hf;
 mod memory;
@@ -61,6 +62,15 @@ impl Check {
     }
 }
 
+impl Check {
+    /// Compares what has to be the same: how many differ, each that one side lacks among them.
+    fn same<T: PartialEq>(case: &str, what: &str, ours: &[T], recorded: &[T]) -> Self {
+        let differ = ours.iter().zip(recorded).filter(|(a, b)| a != b).count();
+        let differ = differ + ours.len().abs_diff(recorded.len());
+        Self::new(case, &format!("{what} that differ"), differ as f64, 0.0)
+    }
+}
+
 /// Largest absolute difference, NaN if there is one.
 fn max_abs_diff(a: &Tensor, b: &Tensor) -> candle_core::Result<f64> {
     let (a, b) = (values(a)?, values(b)?);
@@ -84,6 +94,7 @@ mod tolerance {
     pub const GRADIENT: f64 = 2e-5;
     pub const GRADIENT_RELATIVE: f64 = 1e-3;
     pub const LEARNING_RATE: f64 = 1e-12;
+    pub const BEAM_SCORE: f64 = 1e-3;
 }
 
 /// Why recordings could not be checked.
@@ -106,10 +117,9 @@ pub enum VerifyError {
 }
 
 const KINDS: &str = "forward.safetensors, memory.safetensors, loss_grad.safetensors, cloze.safetensors, \
-                     adamw.json or lr_schedule.json, or io.safetensors";
+                     adamw.json, generation_seq2seq.json or lr_schedule.json, or io.safetensors";
 
 /// Checks every recording of a folder against weights, handing each check to `report` as it is made.
-/// Returns the names of recordings that this program does not check.
 ///
 /// # Errors
 /// When the folder holds no recording, or a file is broken.
@@ -118,7 +128,7 @@ pub fn verify(
     config: &Config,
     parameters: &Parameters,
     mut report: impl FnMut(Check),
-) -> Result<Vec<String>, VerifyError> {
+) -> Result<(), VerifyError> {
     let glm = Glm::new(config, Precision::F32, parameters.var_builder())?;
     let mut found = false;
     let subject = Subject { glm: &glm, parameters, config };
@@ -137,6 +147,15 @@ pub fn verify(
         found = true;
         checks.into_iter().for_each(&mut report);
     }
+    let mut check_cases = |checks: Option<candle_core::Result<Vec<Check>>>| -> Result<(), VerifyError> {
+        let Some(checks) = checks else { return Ok(()) };
+        found = true;
+        checks?.into_iter().for_each(&mut report);
+        Ok(())
+    };
+    check_cases(each(generation::cases(folder, "generation_seq2seq")?, &subject, generation::check_seq2seq))?;
+    check_cases(each(generation::cases(folder, "generation_blank")?, &subject, generation::check_blanks))?;
+    check_cases(each(generation::cases(folder, "generation_sampler")?, &subject, generation::check_sampler))?;
     // The schedules are the same for all models and may lie one folder up.
     let nearby = [Some(folder), folder.parent().filter(|_| found)];
     if let Some(file) = nearby.into_iter().flatten().map(|f| f.join("lr_schedule.json")).find(|f| f.is_file())
@@ -147,21 +166,22 @@ pub fn verify(
     if !found {
         return Err(VerifyError::Nothing(folder.into()));
     }
-    Ok(unchecked(folder))
+    Ok(())
+}
+
+/// The checks of all cases of a recording, if it is there.
+fn each<T>(
+    cases: Option<Vec<(String, T)>>,
+    subject: &Subject,
+    check: fn(&Subject, &str, &T) -> candle_core::Result<Vec<Check>>,
+) -> Option<candle_core::Result<Vec<Check>>> {
+    let checks = |(case, recorded): (String, T)| check(subject, &case, &recorded);
+    let checks = cases?.into_iter().map(checks).collect::<candle_core::Result<Vec<_>>>();
+    Some(checks.map(|checks| checks.into_iter().flatten().collect()))
 }
 
 /// The check of one kind of recording.
 type Kind = fn(&Subject, &Recording) -> candle_core::Result<Vec<Check>>;
-
-/// Recordings that no check of ours reads yet.
-fn unchecked(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name.starts_with("generation_"));
-    names.sort();
-    names
-}
 
 /// The model under test.
 struct Subject<'a> {

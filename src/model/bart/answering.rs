@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn gradients_reach_every_weight_but_the_unused_rows() {
         let model = model(tokenizer(PIECES)).expect("it can be built");
-        let example = Example { request: request(&[("abc", Some("a"))]), label: 2, loss: Loss::CrossEntropy };
+        let example = Example::of_candidates(request(&[("abc", Some("a"))]), 2, Loss::CrossEntropy);
         let (tape, mut gradients) = (nn::Tape::start(), nn::Gradients::default());
         let loss = model.loss(&[&example], &Dropout::new(1)).expect("a loss");
         tape.backward(&loss, &mut gradients).expect("gradients");

@@ -263,6 +263,7 @@ impl BertModel {
                 let logits = self.classes(&request.id, places, hidden, dropout)?; // [inputs, num_labels]
                 Ok((logits.flatten_all()?, encodings.iter().map(|e| e.len() * num_labels).collect()))
             }
+            Ask::Generate { .. } => unreachable!("it was refused when it was to be encoded"),
         }
     }
 }
@@ -422,7 +423,7 @@ mod tests {
             let answer = model.answer(&[&request]).expect("an answer").remove(0);
             let scores: Vec<f64> = answer.candidates.iter().map(|c| c.score).collect();
             let normaliser = scores.iter().map(|score| score.exp()).sum::<f64>().ln();
-            let example = Example { request, label: 1, loss: Loss::CrossEntropy };
+            let example = Example::of_candidates(request, 1, Loss::CrossEntropy);
             let loss = model.loss(&[&example, &example], &Dropout::off()).expect("a loss");
             let loss = f64::from(loss.to_scalar::<f32>().expect("a scalar"));
             assert!((loss - (normaliser - scores[1])).abs() < 1e-4, "{loss} and {scores:?}");

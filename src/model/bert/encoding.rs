@@ -115,6 +115,9 @@ impl Encoding {
                 };
                 by_length.into_iter().map(cloze).collect()
             }
+            Ask::Generate { .. } => {
+                Err(EncodingError::Generation { id: request.id.clone(), family: "encoder" })
+            }
         }
     }
 

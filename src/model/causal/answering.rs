@@ -84,7 +84,7 @@ impl<N: Network> LanguageModel for CausalModel<N> {
                 });
                 likelihoods.push(likelihood);
             }
-            Answer { candidates, likelihoods }
+            Answer { candidates, likelihoods, fillings: vec![] }
         };
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }
@@ -206,10 +206,9 @@ mod tests {
             let (tape, mut gradients) = (Tape::start(), Gradients::default());
             let examples: Vec<Example> = requests
                 .iter()
-                .map(|(candidates, label)| Example {
-                    request: choice("the cat sat on the", candidates, " ."),
-                    label: *label,
-                    loss: Loss::Generative,
+                .map(|(candidates, label)| {
+                    let request = choice("the cat sat on the", candidates, " .");
+                    Example::of_candidates(request, *label, Loss::Generative)
                 })
                 .collect();
             let loss = model.loss(&examples.iter().collect::<Vec<_>>(), &Dropout::off()).expect("a loss");

@@ -36,6 +36,9 @@ impl Encoding {
                     (request.id.clone(), "a blank, since causal models have no classification head");
                 return Err(EncodingError::Inputs { id, found: 0, expected });
             }
+            Ask::Generate { .. } => {
+                return Err(EncodingError::Generation { id: request.id.clone(), family: "causal" });
+            }
         };
         let candidates = candidate_ids(tokenizer, request, texts)?;
         let longest = candidates.iter().map(Vec::len).max().unwrap_or(0);
@@ -78,7 +81,7 @@ impl Encoding {
 pub fn continuation_bytes(request: &Request) -> Vec<usize> {
     let texts = match &request.ask {
         Ask::Word { words: texts } | Ask::Choice { candidates: texts, .. } => texts.as_slice(),
-        Ask::Classify { .. } => &[],
+        Ask::Classify { .. } | Ask::Generate { .. } => &[],
     };
     let parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
     let after: usize = parts

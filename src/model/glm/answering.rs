@@ -45,12 +45,20 @@ impl GlmModel {
         Request { max_tokens, ..request.clone() }
     }
 
+    pub(super) fn glm(&self) -> &Glm {
+        &self.glm
+    }
+
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// One encoding with all candidates; one a text pair for the head.
     fn encode(&self, request: &Request) -> Result<Vec<Encoding>, ModelError> {
         let request = self.fit(request);
         match &request.ask {
             Ask::Classify { .. } => Ok(Encoding::official(&self.tokenizer, &request)?),
-            Ask::Word { .. } | Ask::Choice { .. } => {
+            Ask::Word { .. } | Ask::Choice { .. } | Ask::Generate { .. } => {
                 Ok(vec![Encoding::shared_context(&self.tokenizer, &request)?])
             }
         }
@@ -75,9 +83,12 @@ impl GlmModel {
 
 impl LanguageModel for GlmModel {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if let Ask::Generate { .. } = request.ask {
+            return self.generation_cost(request);
+        }
         let encodings = self.encode(request)?;
         let copies = match &request.ask {
-            Ask::Word { .. } => 1,
+            Ask::Word { .. } | Ask::Generate { .. } => 1,
             Ask::Choice { candidates, .. } => candidates.len(),
             Ask::Classify { pairs, .. } => pairs.len(),
         };
@@ -95,6 +106,9 @@ impl LanguageModel for GlmModel {
     }
 
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
+            return self.generate_watched(requests, |_, _, _| ());
+        }
         let encodings = requests.iter().map(|r| self.encode(r)).collect::<Result<Vec<_>, _>>()?;
         let batch = Batch::pack(encodings.iter().flatten());
         let hidden = self.glm.forward(&batch, &Dropout::off())?.detach(); // [t, h]
@@ -112,13 +126,34 @@ impl LanguageModel for GlmModel {
                 Ask::Word { .. } => reader.words(&encodings[0])?,
                 Ask::Choice { length_penalty, .. } => reader.choices(&encodings[0], *length_penalty),
                 Ask::Classify { pairs, num_labels, .. } => reader.classes(pairs.len() * num_labels),
+                Ask::Generate { .. } => {
+                    let what =
+                        "texts and scores were asked for in one batch; ask for them one after the other";
+                    return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
+                }
             };
             Ok(Answer { candidates, ..Answer::default() })
         };
         requests.iter().zip(&encodings).map(answer).collect()
     }
 
+    fn generate(&self, request: &Request, watch: &mut dyn FnMut(usize, &str)) -> Result<Answer, ModelError> {
+        let mut failed = None;
+        let mut answers =
+            self.generate_watched(&[request], |_, blank, tokens| match self.text(tokens, request) {
+                Ok(text) => watch(blank, &text),
+                Err(error) => failed = Some(error),
+            })?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(answers.remove(0)),
+        }
+    }
+
     fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        if let [Example { request: Request { ask: Ask::Generate { .. }, .. }, .. }, ..] = examples {
+            return self.text_loss(examples, dropout);
+        }
         let encodings = examples.iter().map(|e| self.encode(&e.request)).collect::<Result<Vec<_>, _>>()?;
         let batch = Batch::pack(encodings.iter().flatten());
         let hidden = self.glm.forward(&batch, dropout)?; // [t, h]
@@ -271,6 +306,10 @@ impl GlmModel {
                 let pooled = nn::embedding(hidden, &places.pooled)?;
                 let logits = self.head(&examples[0].request)?.forward(&pooled, dropout)?; // [pairs, num_labels]
                 Ok((logits.flatten_all()?, encodings.iter().map(|e| e.len() * num_labels).collect()))
+            }
+            Ask::Generate { .. } => {
+                let what = "texts and choices are learned in one batch; learn them one after the other";
+                Err(ModelError::Unsupported { id: examples[0].request.id.clone(), what: what.into() })
             }
         }
     }

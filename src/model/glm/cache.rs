@@ -5,13 +5,13 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::nn::Layout;
+use crate::nn::{self, KeysValues, Layout};
 
 /// Keys and values of every layer, a sequence at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     /// `[layer][sequence]`: keys and values `[s, h]`.
-    layers: Vec<Vec<(Tensor, Tensor)>>,
+    layers: Vec<Vec<KeysValues>>,
 }
 
 impl Cache {
@@ -60,6 +60,9 @@ impl Cache {
                     sequence.cached
                 );
             }
+            if len == 0 {
+                continue; // a view of nothing at the end of a tensor is one that candle can't concatenate
+            }
             held.0 = Tensor::cat(&[held.0.clone(), keys.narrow(0, start, len)?], 0)?;
             held.1 = Tensor::cat(&[held.1.clone(), values.narrow(0, start, len)?], 0)?;
             start += len;
@@ -67,4 +70,73 @@ impl Cache {
         let (keys, values): (Vec<_>, Vec<_>) = held.iter().cloned().unzip();
         Ok((Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?))
     }
+    /// Bytes that the keys and values take.
+    pub fn num_bytes(&self) -> usize {
+        self.layers.iter().flatten().map(num_bytes).sum()
+    }
+}
+
+/// Keys and values of the beams that grow from the sequences of a [`Cache`]: each beam's own tokens only. What the
+/// cache holds is shared by all beams of a sequence and never copied, so that it does not grow with their number.
+#[derive(Debug)]
+pub struct BeamCache<'a> {
+    contexts: &'a Cache,
+    /// Beams of each sequence.
+    counts: Vec<usize>,
+    /// `[layer]`: keys and values `[b, len, h]`.
+    own: Vec<KeysValues>,
+}
+
+impl<'a> BeamCache<'a> {
+    /// One beam a sequence, which has read nothing of its own.
+    pub fn new(contexts: &'a Cache) -> Self {
+        let sequences = contexts.layers.first().map_or(0, Vec::len);
+        Self { contexts, counts: vec![1; sequences], own: Vec::new() }
+    }
+
+    /// Goes on with these beams, of which each sequence has `counts`: those of before that they continue.
+    pub fn select(&mut self, parents: &[u32], counts: Vec<usize>) -> Result<()> {
+        self.counts = counts;
+        for (keys, values) in &mut self.own {
+            if (0..keys.dim(0)? as u32).eq(parents.iter().copied()) {
+                continue;
+            }
+            let parents = Tensor::new(parents, keys.device())?;
+            *keys = keys.index_select(&parents, 0)?;
+            *values = values.index_select(&parents, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Takes up one new token a beam of a layer, and attends from it.
+    ///
+    /// # Shapes
+    /// - `q`, `keys`, `values`: `[b, h]`; output: `[b, h]`
+    pub(super) fn attend(
+        &mut self,
+        layer: usize,
+        q: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        num_heads: usize,
+    ) -> Result<Tensor> {
+        let (keys, values) = (keys.unsqueeze(1)?, values.unsqueeze(1)?); // [b, 1, h]
+        match self.own.get_mut(layer) {
+            Some(own) => {
+                own.0 = Tensor::cat(&[own.0.clone(), keys], 1)?; // [b, len, h]
+                own.1 = Tensor::cat(&[own.1.clone(), values], 1)?;
+            }
+            None => self.own.push((keys, values)),
+        }
+        nn::attention_of_beams(q, &self.contexts.layers[layer], &self.own[layer], &self.counts, num_heads)
+    }
+
+    /// Bytes that the beams' own keys and values take.
+    pub fn num_bytes(&self) -> usize {
+        self.own.iter().map(num_bytes).sum()
+    }
+}
+
+fn num_bytes((keys, values): &KeysValues) -> usize {
+    [keys, values].map(|xs| xs.elem_count() * xs.dtype().size_in_bytes()).iter().sum()
 }

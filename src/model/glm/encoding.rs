@@ -4,7 +4,7 @@
 //! start-of-piece and an answer. Source: THUDM/GLM@4f61ed7 `tasks/data_utils.py`, `build_input_from_ids`.
 
 use crate::model::prompt::{self, EncodingError, Sides, encode, one_token};
-use crate::request::{Ask, Request};
+use crate::request::{Ask, BlankLength, Edges, Part, Request};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// One sequence as the network reads it: part A (the context), then one or more pieces of part B.
@@ -45,11 +45,60 @@ pub enum Targets {
     Pooled,
 }
 
-/// Part A of a sequence, and where its mask token is.
-struct Context {
-    ids: Vec<u32>,
-    mask_position: u32,
-    truncated_tokens: usize,
+/// Part A of a sequence, and where its mask tokens are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// `[s]`.
+    pub ids: Vec<u32>,
+    /// One position a blank, in reading order.
+    pub mask_positions: Vec<u32>,
+    /// Tokens that truncation removed.
+    pub truncated_tokens: usize,
+}
+
+impl Context {
+    /// Part A of a request for texts, cut so that one text of the longest length fits.
+    ///
+    /// The official code for sequence-to-sequence tasks marks no end, as its padding follows there; that for infilling
+    /// marks no start either.
+    ///
+    /// Source: THUDM/GLM@4f61ed7 `tasks/seq2seq/dataset.py`; `generate_samples.py` for whole texts.
+    pub fn new(tokenizer: &Tokenizer, request: &Request) -> Result<Self, EncodingError> {
+        let Ask::Generate { decoding, edges, .. } = &request.ask else {
+            unreachable!("only texts are generated")
+        };
+        let special = special(tokenizer, request)?;
+        let mask = |part: &Part| match part {
+            Part::LongBlank(BlankLength::Sentences) => special.smask.unwrap_or(special.mask),
+            Part::LongBlank(BlankLength::Rest) => special.gmask.unwrap_or(special.mask),
+            _ => special.mask,
+        };
+        let sides = Sides::with_blanks(tokenizer, request, |part| vec![mask(part)])?;
+        Self::framed(tokenizer, request, sides, decoding.max_new_tokens, *edges)
+    }
+
+    /// Part A with the edges marked, cut so that a piece of `num_piece_tokens` fits behind it.
+    fn framed(
+        tokenizer: &Tokenizer,
+        request: &Request,
+        mut sides: Sides,
+        num_piece_tokens: usize,
+        edges: Edges,
+    ) -> Result<Self, EncodingError> {
+        let special = special(tokenizer, request)?;
+        let (start, end) = match edges {
+            Edges::Both => (Some(special.cls), Some(special.eos)),
+            Edges::Start => (Some(special.cls), None),
+            Edges::Neither => (None, None),
+        };
+        let num_edges = usize::from(start.is_some()) + usize::from(end.is_some());
+        let truncated_tokens = sides.fit(request, num_piece_tokens + num_edges)?;
+        let mut ids: Vec<u32> = start.into_iter().collect();
+        let mask_positions = sides.blank_starts().map(|before| (ids.len() + before) as u32).collect();
+        ids.extend(sides.ids());
+        ids.extend(end);
+        Ok(Self { ids, mask_positions, truncated_tokens })
+    }
 }
 
 impl Encoding {
@@ -59,7 +108,7 @@ impl Encoding {
     /// A long candidate leaves less room for its context than a short one.
     pub fn official(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
         match &request.ask {
-            Ask::Word { .. } => Ok(vec![Self::shared_context(tokenizer, request)?]),
+            Ask::Word { .. } | Ask::Generate { .. } => Ok(vec![Self::shared_context(tokenizer, request)?]),
             Ask::Choice { .. } => {
                 let sides = token_sides(tokenizer, request)?;
                 let candidates = candidate_ids(tokenizer, request)?;
@@ -105,7 +154,57 @@ impl Encoding {
                     expected: "a single text pair",
                 }),
             },
+            Ask::Generate { .. } => {
+                // What is read before the first token is found: start-of-piece of the first blank.
+                let context = Context::new(tokenizer, request)?;
+                let encoding = with_pieces(special(tokenizer, request)?, context, &[vec![0]]);
+                let mask = vec![false; encoding.len()];
+                Ok(Self { targets: Targets::Tokens { ids: vec![0; mask.len()], mask }, ..encoding })
+            }
         }
+    }
+
+    /// A request for texts with its blanks filled, to learn from: each piece sees the context and the pieces before it.
+    ///
+    /// A text is cut at the longest length, its end of piece included.
+    ///
+    /// # Errors
+    /// When there is not one text a blank, beside those of [`shared_context`](Self::shared_context).
+    ///
+    /// Source: THUDM/GLM@4f61ed7 `tasks/seq2seq/dataset.py`.
+    pub fn filled(tokenizer: &Tokenizer, request: &Request, texts: &[String]) -> Result<Self, EncodingError> {
+        let Ask::Generate { decoding, .. } = &request.ask else { unreachable!("only texts are generated") };
+        let special = special(tokenizer, request)?;
+        let context = Context::new(tokenizer, request)?;
+        if texts.len() != context.mask_positions.len() {
+            let (id, blanks) = (request.id.clone(), context.mask_positions.len());
+            return Err(EncodingError::Texts { id, texts: texts.len(), blanks });
+        }
+        let prefix_length = context.ids.len();
+        let mut encoding = Self {
+            positions: (0..prefix_length as u32).collect(),
+            block_positions: vec![0; prefix_length],
+            prefix_length,
+            pieces: vec![],
+            targets: Targets::Pooled,
+            truncated_tokens: context.truncated_tokens,
+            input_ids: context.ids,
+        };
+        let mut target_ids = vec![0; prefix_length];
+        for (text, &position) in texts.iter().zip(&context.mask_positions) {
+            let mut piece = encode(tokenizer, request, text)?;
+            piece.push(special.eop);
+            encoding.truncated_tokens += piece.len().saturating_sub(decoding.max_new_tokens);
+            piece.truncate(decoding.max_new_tokens);
+            encoding.input_ids.push(special.sop);
+            encoding.input_ids.extend(&piece[..piece.len() - 1]);
+            encoding.positions.resize(encoding.input_ids.len(), position);
+            encoding.block_positions.extend(1..=piece.len() as u32);
+            target_ids.extend(piece);
+        }
+        let mask = (0..encoding.len()).map(|i| i >= prefix_length).collect();
+        encoding.pieces.push(encoding.len() - prefix_length); // one chain, left to right
+        Ok(Self { targets: Targets::Tokens { ids: target_ids, mask }, ..encoding })
     }
 
     /// Number of tokens `s`.
@@ -143,17 +242,10 @@ fn token_sides(tokenizer: &Tokenizer, request: &Request) -> Result<Sides, Encodi
 fn context(
     tokenizer: &Tokenizer,
     request: &Request,
-    mut sides: Sides,
+    sides: Sides,
     num_piece_tokens: usize,
 ) -> Result<Context, EncodingError> {
-    // Besides the prompt: [CLS], the end token and the piece.
-    let truncated_tokens = sides.fit(request, num_piece_tokens + 2)?;
-    let special = special(tokenizer, request)?;
-    let mut ids = vec![special.cls];
-    let mask_position = (ids.len() + sides.blank_start()) as u32;
-    ids.extend(sides.ids());
-    ids.push(special.eos);
-    Ok(Context { ids, mask_position, truncated_tokens })
+    Context::framed(tokenizer, request, sides, num_piece_tokens, Edges::Both)
 }
 
 fn special<'a>(tokenizer: &'a Tokenizer, request: &Request) -> Result<&'a SpecialTokens, EncodingError> {
@@ -171,7 +263,7 @@ fn with_pieces(special: &SpecialTokens, context: Context, answers: &[Vec<u32>]) 
     for answer in answers {
         input_ids.push(special.sop);
         input_ids.extend(&answer[..answer.len() - 1]);
-        positions.resize(input_ids.len(), context.mask_position);
+        positions.resize(input_ids.len(), context.mask_positions[0]);
         block_positions.extend(1..=answer.len() as u32);
         target_ids.extend(answer);
     }

@@ -8,7 +8,7 @@
 use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-use super::{Batch, Cache, Config};
+use super::{Batch, BeamCache, Cache, Config};
 use crate::nn::{self, DropMask, Dropout, Precision};
 
 /// A GLM without heads: from tokens to final hidden states.
@@ -94,6 +94,19 @@ impl Glm {
         self.run(batch, &Dropout::off(), attend, watch)
     }
 
+    /// Final hidden states of one new token a beam, whose keys and values `beams` takes up.
+    ///
+    /// # Shapes
+    /// - `batch`: `b` tokens, one a beam; its layout is not read
+    /// - output: `[b, h]`
+    pub fn extend_beams(&self, batch: &Batch, beams: &mut BeamCache) -> Result<Tensor> {
+        let attend = |index: usize, layer: &Layer, xs: &Tensor| {
+            let [q, keys, values] = layer.projections(xs)?;
+            beams.attend(index, &q, &keys, &values, layer.num_heads)
+        };
+        self.run(batch, &Dropout::off(), attend, |_| ())
+    }
+
     fn run(
         &self,
         batch: &Batch,
@@ -176,12 +189,18 @@ impl Layer {
         layer: usize,
         cache: &mut Cache,
     ) -> Result<Tensor> {
+        let [q, keys, values] = self.projections(xs)?;
+        let (keys, values) = cache.append(layer, &keys, &values, &batch.layout)?; // [keys, h] each
+        nn::attention_over(&q, &keys, &values, &nn::Scores::new(self.num_heads), &batch.layout)
+    }
+
+    /// `[t, h]` to queries, keys and values `[t, h]` each.
+    fn projections(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
         let qkv = self.query_key_value.forward(xs)?; // [t, 3h]
         let h = qkv.dim(1)? / 3;
-        let part = |i: usize| qkv.narrow(1, i * h, h)?.contiguous();
-        let (keys, values) = cache.append(layer, &part(1)?, &part(2)?, &batch.layout)?; // [keys, h] each
-        let scores = nn::Scores::new(self.num_heads);
-        nn::attention_over(&part(0)?, &keys, &values, &scores, &batch.layout)
+        // What is cached keeps nothing of how it came about.
+        let part = |i: usize| Ok::<_, candle_core::Error>(qkv.narrow(1, i * h, h)?.contiguous()?.detach());
+        Ok([part(0)?, part(1)?, part(2)?])
     }
 
     /// `[t, h]` to `[t, 4h]`: the MLP up to its last projection.

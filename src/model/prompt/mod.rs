@@ -2,8 +2,8 @@
 
 pub mod truncation;
 
-use self::truncation::{TokenPart, truncate};
-use crate::request::{Part, Prompt, Request};
+use self::truncation::{TokenPart, truncate, truncate_start};
+use crate::request::{Ask, Cut, Part, Prompt, Request};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a request has no encoding.
@@ -40,6 +40,12 @@ pub enum EncodingError {
         "{id}: a marked span has no tokens, or lies beyond {max_tokens} tokens; raise the maximum length"
     )]
     SpanCut { id: String, max_tokens: usize },
+    /// The family does not generate here.
+    #[error("{id}: {family} models don't generate texts here yet; use a GLM")]
+    Generation { id: String, family: &'static str },
+    /// Blanks and texts to fill them differ in number.
+    #[error("{id}: {texts} texts for the {blanks} blanks of the prompt; give one each")]
+    Texts { id: String, texts: usize, blanks: usize },
     /// There is nothing to choose from, or several inputs where one was asked for.
     #[error("{id}: the question has {found} inputs, where {expected} was expected")]
     Inputs { id: String, found: usize, expected: &'static str },
@@ -87,8 +93,8 @@ pub fn candidate_ids(
 pub struct Sides {
     a: Vec<TokenPart>,
     b: Vec<TokenPart>,
-    /// Index of the blank's part, side B counted after side A; that behind the last part, where there is none.
-    blank: usize,
+    /// Indices of the blanks' parts, side B counted after side A; that behind the last part, where there is none.
+    blanks: Vec<usize>,
 }
 
 impl Sides {
@@ -97,24 +103,37 @@ impl Sides {
     /// # Errors
     /// When the prompt has not exactly one blank.
     pub fn new(tokenizer: &Tokenizer, request: &Request, blank: &[u32]) -> Result<Self, EncodingError> {
+        let sides = Self::with_blanks(tokenizer, request, |_| blank.to_vec())?;
+        match sides.blanks.len() {
+            1 => Ok(sides),
+            found => Err(EncodingError::Blanks { id: request.id.clone(), found }),
+        }
+    }
+
+    /// Tokenizes a prompt part by part; `blank` gives the ids that stand for a blank.
+    ///
+    /// # Errors
+    /// When the prompt has no blank.
+    pub fn with_blanks(
+        tokenizer: &Tokenizer,
+        request: &Request,
+        blank: impl Fn(&Part) -> Vec<u32>,
+    ) -> Result<Self, EncodingError> {
         let part = |part: &Part| match part {
             Part::Text { text, shortenable } => {
                 Ok(TokenPart { ids: encode(tokenizer, request, text)?, shortenable: *shortenable })
             }
-            Part::Blank => Ok(TokenPart { ids: blank.to_vec(), shortenable: false }),
+            Part::Blank | Part::LongBlank(_) => Ok(TokenPart { ids: blank(part), shortenable: false }),
         };
         let Prompt { side_a, side_b } = &request.prompt;
         // By its part, not by the mask's id: a text may contain a mask token of its own.
-        let mut blanks = side_a.iter().chain(side_b).enumerate().filter(|(_, part)| **part == Part::Blank);
-        let blank = match (blanks.next(), blanks.count()) {
-            (Some((index, _)), 0) => index,
-            (first, others) => {
-                let found = usize::from(first.is_some()) + others;
-                return Err(EncodingError::Blanks { id: request.id.clone(), found });
-            }
-        };
+        let parts = side_a.iter().chain(side_b).enumerate();
+        let blanks: Vec<usize> = parts.filter(|(_, part)| part.is_blank()).map(|(index, _)| index).collect();
+        if blanks.is_empty() {
+            return Err(EncodingError::Blanks { id: request.id.clone(), found: 0 });
+        }
         let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<_, _>>();
-        Ok(Self { a: side(side_a)?, b: side(side_b)?, blank })
+        Ok(Self { a: side(side_a)?, b: side(side_b)?, blanks })
     }
 
     /// Tokenizes a prompt part by part that has no blank: all of it is to be read.
@@ -126,13 +145,13 @@ impl Sides {
             Part::Text { text, shortenable } => {
                 Ok(TokenPart { ids: encode(tokenizer, request, text)?, shortenable: *shortenable })
             }
-            Part::Blank => {
+            Part::Blank | Part::LongBlank(_) => {
                 Err(EncodingError::Inputs { id: request.id.clone(), found: 1, expected: "no blank" })
             }
         };
         let side = |parts: &[Part]| parts.iter().map(part).collect::<Result<Vec<_>, _>>();
         let (a, b) = (side(&request.prompt.side_a)?, side(&request.prompt.side_b)?);
-        Ok(Self { blank: a.len() + b.len(), a, b })
+        Ok(Self { blanks: vec![a.len() + b.len()], a, b })
     }
 
     fn parts(&self) -> impl Iterator<Item = &TokenPart> {
@@ -146,7 +165,13 @@ impl Sides {
     pub fn fit(&mut self, request: &Request, besides: usize) -> Result<usize, EncodingError> {
         let num_tokens = self.parts().map(|part| part.ids.len()).sum::<usize>();
         let excess = (num_tokens + besides).saturating_sub(request.max_tokens);
-        truncate(&mut self.a, &mut self.b, excess).map_err(|missing| EncodingError::TooLong {
+        let cut = match &request.ask {
+            Ask::Generate { cut: Cut::Start, .. } => {
+                truncate_start(self.a.iter_mut().chain(&mut self.b), excess)
+            }
+            _ => truncate(&mut self.a, &mut self.b, excess),
+        };
+        cut.map_err(|missing| EncodingError::TooLong {
             id: request.id.clone(),
             missing,
             max_tokens: request.max_tokens,
@@ -154,9 +179,18 @@ impl Sides {
         Ok(excess)
     }
 
-    /// Tokens before the blank.
+    /// Tokens before the first blank.
     pub fn blank_start(&self) -> usize {
-        self.parts().take(self.blank).map(|part| part.ids.len()).sum()
+        self.tokens_before(self.blanks[0])
+    }
+
+    /// Tokens before each blank, in reading order.
+    pub fn blank_starts(&self) -> impl Iterator<Item = usize> {
+        self.blanks.iter().map(|&blank| self.tokens_before(blank))
+    }
+
+    fn tokens_before(&self, index: usize) -> usize {
+        self.parts().take(index).map(|part| part.ids.len()).sum()
     }
 
     /// All tokens, side A before side B.

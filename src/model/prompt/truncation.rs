@@ -30,6 +30,21 @@ pub fn truncate(side_a: &mut [TokenPart], side_b: &mut [TokenPart], excess: usiz
     Ok(())
 }
 
+/// Cuts `excess` tokens from the start of the shortenable parts, the first part first.
+///
+/// # Errors
+/// The number of tokens that remain too many, when there are no more that may be cut.
+pub fn truncate_start<'a>(
+    parts: impl Iterator<Item = &'a mut TokenPart>,
+    excess: usize,
+) -> Result<(), usize> {
+    let mut left = excess;
+    for part in parts.filter(|part| part.shortenable) {
+        left -= part.ids.drain(..left.min(part.ids.len())).len();
+    }
+    if left == 0 { Ok(()) } else { Err(left) }
+}
+
 fn num_shortenable(side: &[TokenPart]) -> usize {
     side.iter().filter(|part| part.shortenable).map(|part| part.ids.len()).sum()
 }
@@ -72,6 +87,17 @@ mod tests {
     fn a_prompt_without_anything_left_to_cut_says_how_much_is_missing() {
         assert_eq!(cut(&[-3, 1], &[1], 5), Err(3));
         assert_eq!(cut(&[-3], &[], 0), Ok((vec![3], vec![])));
+    }
+
+    #[test]
+    fn what_comes_last_is_kept_when_the_start_is_cut() {
+        let mut parts = side(&[-2, 3, 4]);
+        assert_eq!(truncate_start(parts.iter_mut(), 5), Ok(()));
+        assert_eq!(
+            parts.iter().map(|part| part.ids.clone()).collect::<Vec<_>>(),
+            [vec![0, 1], vec![], vec![2, 3]]
+        );
+        assert_eq!(truncate_start(parts.iter_mut(), 3), Err(1));
     }
 
     proptest! {

@@ -222,7 +222,7 @@ mod tests {
             for (loss, expected) in
                 [(Loss::CrossEntropy, normaliser - alone[1]), (Loss::Generative, -alone[1])]
             {
-                let example = Example { request: request.clone(), label: 1, loss };
+                let example = Example::of_candidates(request.clone(), 1, loss);
                 let found = model.loss(&[&example], &Dropout::off()).expect("a loss");
                 let found = f64::from(found.to_scalar::<f32>().expect("a scalar"));
                 assert!((found - expected).abs() < 1e-5 * expected.abs().max(1.0), "{found}, not {expected}");

@@ -8,7 +8,7 @@
 use super::Config;
 use crate::model::Family;
 use crate::model::ModelError;
-use crate::model::prompt::{Sides, candidate_ids};
+use crate::model::prompt::{self, Sides, candidate_ids};
 use crate::request::{Ask, Part, Request};
 use crate::tokenizer::Tokenizer;
 
@@ -76,6 +76,10 @@ impl Encoding {
             Ask::Classify { .. } => {
                 let what = "a T5 has no classification head; it answers in words (text to text, or by cloze)";
                 return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
+            }
+            Ask::Generate { .. } => {
+                let id = request.id.clone();
+                return Err(prompt::EncodingError::Generation { id, family: "T5" }.into());
             }
         };
         let mut answers = candidate_ids(tokenizer, request, candidates)?;

@@ -1,0 +1,151 @@
+//! How a GLM answers requests for texts, and learns from them.
+
+use candle_core::Tensor;
+
+use super::answering::GlmModel;
+use super::encoding::Context;
+use super::{Batch, Blank, Encoding, Filler, Targets};
+use crate::decoding::{Convention, Search};
+use crate::model::prompt::EncodingError;
+use crate::model::{Cost, ModelError};
+use crate::nn::{self, Dropout, Sequence};
+use crate::request::{Answer, Ask, Decoding, Example, Filling, Request};
+
+impl GlmModel {
+    /// Answers requests for texts. `watch` is told of a request, the number of the blank under way, and the tokens that
+    /// its text will begin with, after every step.
+    pub(super) fn generate_watched(
+        &self,
+        requests: &[&Request],
+        mut watch: impl FnMut(usize, usize, &[u32]),
+    ) -> Result<Vec<Answer>, ModelError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for group in requests.chunk_by(|a, b| decoding(a) == decoding(b)) {
+            let first = answers.len();
+            answers.extend(self.fill(group, |row, blank, tokens| watch(first + row, blank, tokens))?);
+        }
+        Ok(answers)
+    }
+
+    /// Answers requests with the same decoding settings, side by side.
+    fn fill(
+        &self,
+        requests: &[&Request],
+        mut watch: impl FnMut(usize, usize, &[u32]),
+    ) -> Result<Vec<Answer>, ModelError> {
+        let decoding = self.settings(requests[0])?;
+        let special = self
+            .tokenizer()
+            .special()
+            .map_err(|source| EncodingError::Tokenizer { id: requests[0].id.clone(), source })?;
+        let contexts = requests.iter().map(|request| self.context(request)).collect::<Result<Vec<_>, _>>()?;
+        let mut filler = Filler::new(self.glm(), special.sop, contexts.iter().map(|c| c.ids.as_slice()))
+            .with_vocabulary(self.tokenizer().num_tokens());
+        let search = Search { decoding: &decoding, convention: Convention::Glm, ends: &[special.eop] };
+        let mut answers = vec![Answer::default(); requests.len()];
+        for number in 0..contexts.iter().map(|context| context.mask_positions.len()).max().unwrap_or(0) {
+            let blank = |(context, request): (&Context, &&Request)| {
+                let seed = decoding.sampling.map_or(0, |sampling| seed(sampling.seed, &request.id, number));
+                let position = *context.mask_positions.get(number)?;
+                Some(Blank { position, max_new_tokens: decoding.max_new_tokens, seed })
+            };
+            let blanks: Vec<Option<Blank>> = contexts.iter().zip(requests).map(blank).collect();
+            let found =
+                filler.fill(&blanks, search, |progress| watch(progress.row, number, progress.settled()))?;
+            for ((answer, found), request) in answers.iter_mut().zip(found).zip(requests) {
+                let Some(best) = found.and_then(|hypotheses| hypotheses.into_iter().next()) else { continue };
+                answer.fillings.push(Filling {
+                    text: self.text(&best.tokens, request)?,
+                    num_tokens: best.tokens.len(),
+                    log_prob: best.log_prob,
+                    is_ended: best.is_ended,
+                });
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The text of some tokens, without surrounding space.
+    pub(super) fn text(&self, tokens: &[u32], request: &Request) -> Result<String, ModelError> {
+        let text = self
+            .tokenizer()
+            .decode(tokens)
+            .map_err(|source| EncodingError::Tokenizer { id: request.id.clone(), source })?;
+        Ok(text.trim().to_string())
+    }
+
+    /// What answering a request for texts takes at most: texts may end early.
+    pub(super) fn generation_cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        let Decoding { max_new_tokens, num_beams, .. } = self.settings(request)?;
+        let context = self.context(request)?;
+        let blanks = context.mask_positions.len();
+        let sequence = Sequence::pieces(context.ids.len(), vec![max_new_tokens; num_beams * blanks]);
+        let generated = num_beams * blanks * max_new_tokens;
+        Ok(Cost {
+            computed: context.ids.len() + generated,
+            as_padded_copies: num_beams.saturating_mul(request.max_tokens),
+            truncated: context.truncated_tokens,
+            flops: self.glm().config().forward_flops(&[sequence], generated),
+        })
+    }
+
+    /// The mean cross-entropy of all tokens of the right texts, ends of pieces included.
+    ///
+    /// Source: THUDM/GLM@4f61ed7 `finetune_glm.py`, `seq2seq_forward_step`.
+    pub(super) fn text_loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        let encode = |example: &&Example| {
+            let request = self.fit_generation(&example.request);
+            Encoding::filled(self.tokenizer(), &request, &example.texts)
+        };
+        let encodings = examples.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let hidden = self.glm().forward(&Batch::pack(&encodings), dropout)?; // [t, h]
+        let (mut places, mut targets, mut start) = (Vec::new(), Vec::new(), 0);
+        for encoding in &encodings {
+            let Targets::Tokens { ids, mask } = &encoding.targets else { continue };
+            let scored = (0..ids.len()).filter(|&place| mask[place]);
+            for place in scored {
+                places.push((start + place) as u32);
+                targets.push(ids[place]);
+            }
+            start += encoding.len();
+        }
+        let rows = nn::embedding(&hidden, &places)?; // [m, h]
+        let (table, smoothing) = (self.glm().word_embeddings(), examples[0].label_smoothing);
+        Ok(nn::mean_linear_cross_entropy(&rows, table, &targets, smoothing, self.glm().precision())?)
+    }
+
+    fn context(&self, request: &Request) -> Result<Context, ModelError> {
+        Ok(Context::new(self.tokenizer(), &self.fit_generation(request))?)
+    }
+
+    /// The prompt as long as the model has positions; pieces take none of them.
+    fn fit_generation(&self, request: &Request) -> Request {
+        let Some(decoding) = decoding(request) else { return request.clone() };
+        let longest = self.glm().config().max_sequence_length + decoding.max_new_tokens;
+        Request { max_tokens: request.max_tokens.min(longest), ..request.clone() }
+    }
+
+    /// The settings, with a limit that the model has block positions for.
+    fn settings(&self, request: &Request) -> Result<Decoding, ModelError> {
+        let unsupported = |what: String| ModelError::Unsupported { id: request.id.clone(), what };
+        let decoding = decoding(request).ok_or_else(|| unsupported("no text is asked for".into()))?;
+        if let Some(problem) = decoding.problem() {
+            return Err(unsupported(problem));
+        }
+        let max_new_tokens = decoding.max_new_tokens.min(self.glm().config().max_sequence_length);
+        Ok(Decoding { max_new_tokens, ..decoding.clone() })
+    }
+}
+
+fn decoding(request: &Request) -> Option<&Decoding> {
+    match &request.ask {
+        Ask::Generate { decoding, .. } => Some(decoding),
+        _ => None,
+    }
+}
+
+/// The seed of one blank, which depends on nothing but the request's own name. Source: FNV-1a.
+fn seed(seed: u64, id: &str, blank: usize) -> u64 {
+    let bytes = seed.to_le_bytes().into_iter().chain(id.bytes()).chain((blank as u64).to_le_bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}

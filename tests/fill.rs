@@ -1,0 +1,124 @@
+//! `glm-eval fill` as a user runs it, on the bundled model.
+
+use std::fs;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn fill() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+    command.arg("fill").args(["--device", "cpu"]);
+    command
+}
+
+fn output(command: &mut Command) -> (String, String) {
+    let done = command.assert().success();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is text");
+    (text(&done.get_output().stdout), text(&done.get_output().stderr))
+}
+
+fn error(arguments: &[&str]) -> String {
+    let failed = fill().args(arguments).assert().code(2);
+    String::from_utf8(failed.get_output().stderr.clone()).expect("it is text")
+}
+
+const TEXTS: &str = "the [MASK] sat on the [MASK] .\nonce upon a time\n\n[sMASK] so they left . [gMASK]\n\
+                     it was [MASK] , and then the rain came down on all of the houses by the river\n";
+
+#[test]
+fn every_blank_is_filled_in_its_place() {
+    let (json, notes) =
+        output(fill().args(["The cat [MASK] the mat [MASK].", "--max-new-tokens", "5", "--json"]));
+    let line: Value = serde_json::from_str(&json).expect("one object");
+    let piece = |i: usize| line["fillings"][i]["text"].as_str().expect("a text").to_string();
+    assert_eq!(line["text"], format!("The cat {} the mat {}.", piece(0), piece(1)));
+    for i in 0..2 {
+        let filling = &line["fillings"][i];
+        assert!(filling["num_tokens"].as_u64().expect("a number") <= 5);
+        assert!(filling["log_prob"].as_f64().expect("a number") < 0.0);
+    }
+    assert!(notes.contains("glm-tiny: weights drawn at random"), "{notes}");
+    if line["fillings"][1]["is_ended"] == false {
+        assert!(notes.contains("did not end within 5 tokens"), "{notes}");
+    }
+    let (text, _) = output(fill().args(["The cat [MASK] the mat [MASK].", "--max-new-tokens", "5"]));
+    assert_eq!(text.trim_end(), line["text"]);
+}
+
+#[test]
+fn a_text_without_a_blank_goes_on_at_its_end() {
+    let (text, _) = output(fill().args(["once upon a time", "--max-new-tokens", "4"]));
+    assert!(text.starts_with("once upon a time "), "{text}");
+}
+
+#[test]
+fn batch_size_and_threads_change_no_byte() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("texts.txt");
+    fs::write(&file, TEXTS).expect("it can be written");
+    for decoding in [
+        &["--beams", "3", "--length-penalty", "0.7", "--no-repeat-ngram", "2"][..],
+        &["--temperature", "0.9", "--top-p", "0.95", "--top-k", "40", "--seed", "7"],
+    ] {
+        let run = |batch: &str, threads: &str| {
+            let mut command = fill();
+            command.arg("--file").arg(&file).args(decoding);
+            command.args(["--max-new-tokens", "6", "--json", "--batch-size", batch, "--threads", threads]);
+            output(&mut command).0
+        };
+        let alone = run("1", "1");
+        assert_eq!(alone.lines().count(), 4, "an empty line is no text: {alone}");
+        assert_eq!(alone, run("4", "1"));
+        assert_eq!(alone, run("3", "2"));
+    }
+}
+
+#[test]
+fn texts_come_from_a_pipe_too_and_a_seed_draws_others() {
+    let drawn = |seed: &str| {
+        let mut command = fill();
+        command
+            .args(["--temperature", "1", "--max-new-tokens", "6", "--seed", seed])
+            .write_stdin("so [MASK]\n");
+        output(&mut command).0
+    };
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+}
+
+#[test]
+fn a_text_that_is_too_long_keeps_what_is_next_to_its_blank_and_says_what_was_cut() {
+    let long = "word ".repeat(3000);
+    let mut command = fill();
+    command.args(["--max-new-tokens", "2", "--json"]).write_stdin(format!("{long}\n"));
+    let (json, notes) = output(&mut command);
+    let line: Value = serde_json::from_str(&json).expect("one object");
+    let cut = line["truncated_tokens"].as_u64().expect("a number");
+    assert!(cut > 0);
+    assert!(
+        notes.contains(&format!("1 texts were too long for the model; {cut} tokens were cut")),
+        "{notes}"
+    );
+}
+
+#[test]
+fn options_that_make_no_sense_are_errors() {
+    for (arguments, message) in [
+        (&["a [MASK]", "--beams", "0"][..], "expected a whole number above 0"),
+        (&["a [MASK]", "--temperature", "0"], "temperature must be above 0"),
+        (&["a [MASK]", "--top-p", "1.5"], "top_p must be above 0 and at most 1"),
+        (&["a [MASK]", "--beams", "2", "--temperature", "1"], "exclude each other"),
+        (
+            &["a [MASK]", "--min-length", "9", "--max-new-tokens", "3"],
+            "min_new_tokens is above max_new_tokens",
+        ),
+        (&["a [MASK]", "--seed", "3"], "--seed changes nothing"),
+        (&["--file", "absent.txt"], "absent.txt"),
+        (&["a [MASK]", "--model", "absent"], "absent"),
+    ] {
+        let error = error(arguments);
+        assert!(error.contains(message), "{arguments:?}: {error}");
+    }
+    let nothing = fill().write_stdin("\n").assert().code(2);
+    assert!(String::from_utf8_lossy(&nothing.get_output().stderr).contains("stdin has no text"));
+}
