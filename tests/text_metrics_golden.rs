@@ -96,7 +96,9 @@ fn rouge_is_the_recorded_one() {
 fn stems_are_the_recorded_ones() {
     let Some(golden) = golden("metrics/rouge.json") else { return };
     for (word, recorded) in golden["stems"].as_object().expect("a table") {
-        assert_eq!(stem(word), text(recorded), "{word}");
+        // "Words of 3 letters or fewer are not stemmed by the scorer" (the recording's note).
+        let ours = if word.len() > 3 { stem(word) } else { word.clone() };
+        assert_eq!(ours, text(recorded), "{word}");
     }
 }
 
@@ -203,6 +205,15 @@ fn bleu_of_nltk_is_the_recorded_one() {
         if let Some(sentences) = recorded.as_array() {
             for (outcome, recorded) in outcomes.iter().zip(sentences) {
                 let score = bleu.score(&totals(bleu, std::slice::from_ref(outcome)));
+                if recorded.is_null() {
+                    // NLTK has no score for an empty text; here it is 0.
+                    assert_eq!(
+                        (&outcome.prediction, score),
+                        (&Prediction::Text(String::new()), 0.0),
+                        "{name}"
+                    );
+                    continue;
+                }
                 assert_near(score, number(recorded), &format!("{name} of {outcome:?}"));
             }
         } else {
