@@ -45,13 +45,17 @@ struct Moments {
 }
 
 /// Biases and norms do not decay: by the names of all families, `input_layernorm`, `LayerNorm`, `layer_norm`, `ln_1`.
+/// Nor does what T5 adds to attention scores, `relative_attention_bias`.
 ///
-/// Source: THUDM/GLM@4f61ed7 `model/modeling_glm.py`, `glm_get_params_for_weight_decay_optimization`.
+/// Source: THUDM/GLM@4f61ed7 `model/modeling_glm.py`, `glm_get_params_for_weight_decay_optimization`; transformers 5.23
+/// `trainer.py`, `get_decay_parameter_names`.
 pub fn decays(name: &str) -> bool {
     let mut words = name.rsplit('.');
     let is_bias = words.next() == Some("bias");
-    let is_norm =
-        words.next().is_some_and(|layer| layer.to_lowercase().contains("norm") || layer.starts_with("ln_"));
+    let is_norm = words.next().is_some_and(|layer| {
+        let layer = layer.to_lowercase();
+        layer.contains("norm") || layer.starts_with("ln_") || layer.ends_with("_bias")
+    });
     !is_bias && !is_norm
 }
 
@@ -125,5 +129,23 @@ impl AdamW {
         }
         self.updates = updates;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Head, registry};
+
+    #[test]
+    fn biases_and_norms_of_every_family_do_not_decay_and_everything_else_does() {
+        for known in registry::known() {
+            let (name, architecture) = (known.name, known.architecture);
+            let head = architecture.head(Head::Vocabulary).into_iter().flat_map(|part| part.weights);
+            for (weight, shape) in architecture.body().into_iter().chain(head) {
+                let is_bias_or_norm = shape.len() == 1 || weight.contains("relative_attention_bias");
+                assert_eq!(decays(&weight), !is_bias_or_norm, "{name}: {weight}");
+            }
+        }
     }
 }
