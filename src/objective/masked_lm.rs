@@ -40,7 +40,8 @@ impl MaskedLmOptions {
     }
 }
 
-/// Makes examples of masked language modelling.
+/// Makes examples of masked language modelling. A text ends in `[SEP]`, as it does when BERT is asked: in GLM's
+/// vocabularies the end of text is the padding token.
 pub struct MaskedLm {
     options: MaskedLmOptions,
     vocabulary: Arc<Vocabulary>,
@@ -56,14 +57,15 @@ impl MaskedLm {
         let special = &self.vocabulary.special;
         let is_text = |&i: &usize| row[i] != special.cls && row[i] != special.eos;
         let mut places: Vec<usize> = (0..row.len()).filter(is_text).collect();
+        let row: Vec<u32> = row.iter().map(|&id| if id == special.eos { special.sep } else { id }).collect();
         let count = (places.len() as f64 * self.options.masked_lm_prob).round().max(1.0) as usize;
         let mut example = Example {
-            input_ids: row.to_vec(),
-            targets: row.to_vec(),
             loss_mask: vec![false; row.len()],
             positions: (0..row.len() as u32).collect(),
             block_positions: vec![0; row.len()],
             prefix_length: row.len(),
+            input_ids: row.clone(),
+            targets: row,
         };
         for drawn in 0..count.min(places.len()) {
             let other = drawn + draws.below(places.len() - drawn);
@@ -118,6 +120,18 @@ mod tests {
         let share = |count: usize| count as f64 / f64::from(hidden);
         assert!((share(masks) - 0.8).abs() < 0.013, "{}", share(masks));
         assert!((share(others) - 0.1).abs() < 0.010, "{}", share(others));
+    }
+
+    #[test]
+    fn a_text_ends_in_the_separator_which_is_not_hidden() {
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+        let special = vocabulary.special.clone();
+        let row = [vec![special.cls], (100..120).collect(), vec![special.eos]].concat();
+        let options = MaskedLmOptions { masked_lm_prob: 1.0, ..MaskedLmOptions::default() };
+        let mut draws = ChaCha8Rng::seed_from_u64(3);
+        let example = MaskedLm::new(options, vocabulary).examples(&[row], &mut draws).remove(0);
+        assert_eq!(example.input_ids.last(), Some(&special.sep));
+        assert_eq!(example.loss_mask, [vec![false], vec![true; 20], vec![false]].concat());
     }
 
     #[test]
