@@ -79,7 +79,10 @@ impl Place {
             .arg(self.path("pretrain.toml"))
             .args(words.split_whitespace());
         command.arg("--data-dir").arg(self.0.path()).arg("--cache-dir").arg(self.path("cache"));
-        command.arg("-o").arg(self.path(out)).args(["--threads", "1", "--device", "cpu"]);
+        command.arg("-o").arg(self.path(out)).args(["--device", "cpu"]);
+        if !words.contains("--threads") {
+            command.args(["--threads", "1"]);
+        }
         command.env_remove("RAYON_NUM_THREADS");
         command
     }
@@ -97,6 +100,17 @@ impl Place {
     /// The message of a run that could not be made.
     fn error(&self, words: &str, out: &str) -> String {
         message(&self.run(words, out))
+    }
+
+    /// The model that was written into `out` answers questions.
+    fn answers(&self, out: &str) {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/superglue");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        command
+            .args(["run", "copa", "--mode", "zero-shot", "--data-dir", data, "--model"])
+            .arg(self.path(out));
+        let output = command.arg("-o").arg(self.path("runs")).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// What must be equal to the byte: the weights, the checkpoint, and the log but for speeds.
@@ -161,13 +175,82 @@ fn a_run_leaves_a_model_directory_that_can_be_used() {
     let folder = place.0.path().display().to_string();
     assert!(!readme.contains(&folder), "a folder of this machine in {readme}");
     // The weights are half the size of those in the checkpoint, and the model answers.
-    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/superglue");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
-    command
-        .args(["run", "copa", "--mode", "zero-shot", "--data-dir", data, "--model"])
-        .arg(place.path("model"));
-    let output = command.arg("-o").arg(place.path("runs")).output().expect("the program starts");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    place.answers("model");
+}
+
+/// Other families, in the shape of `CONFIG`.
+const FAMILIES: [(&str, &str, &str); 3] = [
+    (
+        "bert-tiny",
+        "num_hidden_layers = 1\nhidden_size = 16\nnum_attention_heads = 2\nintermediate_size = 32\n\
+         max_position_embeddings = 64",
+        "masked_lm",
+    ),
+    (
+        "t5-tiny",
+        "num_layers = 1\nnum_decoder_layers = 1\nd_model = 16\nd_kv = 8\nd_ff = 32\nnum_heads = 2",
+        "span_corruption",
+    ),
+    ("gpt-tiny", "n_layer = 1\nn_embd = 16\nn_head = 2\nn_positions = 64", "causal_lm"),
+];
+
+fn family_config(shape: &str, sizes: &str, objective: &str) -> String {
+    let rest = CONFIG.split_once("\n[corpus]").expect("it has a corpus").1;
+    let rest =
+        rest.replace("kind = \"blank_infilling\"\nmix = \"glm-doc\"", &format!("kind = \"{objective}\""));
+    format!("[model]\nshape = \"{shape}\"\n{sizes}\n\n[corpus]{rest}")
+}
+
+#[test]
+fn every_family_learns_goes_on_in_the_same_bytes_on_any_threads_and_answers() {
+    let place = Place::new();
+    for (shape, sizes, objective) in FAMILIES {
+        place.write("pretrain.toml", family_config(shape, sizes, objective));
+        place.done("", shape);
+        let whole = place.left(shape);
+        let loss = |line: &str| line.split(',').nth(2).and_then(|loss| loss.parse::<f64>().ok());
+        let (first, last) = (loss(&whole.1[1]).expect("a loss"), loss(&whole.1[24]).expect("a loss"));
+        assert!(last < first - 0.5, "{shape} learns: {first} to {last}");
+        // As if it had been killed in the last updates.
+        let last = place.path(shape).join("checkpoints/update_00000024.safetensors");
+        std::fs::remove_file(last).expect("the last checkpoint");
+        std::fs::remove_file(place.path(shape).join("model.safetensors")).expect("the weights");
+        place.done("--threads 3", shape);
+        assert!(whole == place.left(shape), "{shape}: the bytes differ");
+        place.answers(shape);
+    }
+}
+
+#[test]
+fn an_objective_that_a_family_cannot_learn_is_refused() {
+    let place = Place::new();
+    for (shape, other, message) in [
+        (
+            "gpt-tiny",
+            "masked_lm",
+            "objective.kind: it is masked_lm, but model.shape is `gpt-tiny`, and a gpt2",
+        ),
+        ("bert-tiny", "causal_lm", "a bert network learns masked_lm"),
+        ("t5-tiny", "masked_lm", "a t5 network learns span_corruption"),
+        (
+            "bart-base",
+            "masked_lm",
+            "model.shape: `bart-base` is of the family bart, which can't be pre-trained",
+        ),
+    ] {
+        place.write("pretrain.toml", family_config(shape, "", other));
+        let found = place.error("", "model");
+        assert!(found.contains(message), "{found}");
+    }
+    for (sizes, message) in [
+        ("vocab_size = 8192", "model.vocab_size: it is 8192, too few for 8192 tokens and 5 sentinels"),
+        ("eos_token_id = 1", "model.eos_token_id: it is 1, but in the tokenizer it is token 3"),
+    ] {
+        let config = family_config("t5-tiny", sizes, "span_corruption");
+        place.write("pretrain.toml", config.replace("max_length = 48", "max_length = 100"));
+        let found = place.error("", "model");
+        assert!(found.contains(message), "{found}");
+    }
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub trait Architecture: fmt::Debug + Send + Sync {
         Ok(tensors)
     }
 
+    /// A weight as published files have it: what [`Architecture::rename`] reads.
+    fn published(&self, _name: &str, weight: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(weight.clone())
+    }
+
     /// Is this one of the weights that published checkpoints have and that nothing here needs?
     fn is_unneeded(&self, _name: &str) -> bool {
         false

@@ -14,8 +14,7 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 const BUNDLED: &[(&str, &str)] = &[
     ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
     ("bert-tiny", include_str!("../../models/bert-tiny/recipe.toml")),
-    // Of the same size, so of the same recipe.
-    ("gpt-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
+    ("gpt-tiny", include_str!("../../models/gpt-tiny/recipe.toml")),
     ("t5-tiny", include_str!("../../models/t5-tiny/recipe.toml")),
 ];
 /// The recipe's file in a model directory.

@@ -94,14 +94,22 @@ impl Parts {
     pub fn new(config: &Config, tokenizer: &Tokenizer, device: &Device) -> Result<Self, PretrainError> {
         config.check()?;
         let network = build(config, device)?;
-        tokenizer.check_fits(network.vocab_size())?;
+        let sizes = network.architecture().sizes();
+        tokenizer.check_fits(sizes.vocab_size)?;
+        let special = tokenizer.special()?;
+        if let Some((key, id, expected)) =
+            network.token_ids(special).into_iter().find(|(_, id, expected)| id != expected)
+        {
+            let problem = format!("it is {id}, but in the tokenizer it is token {expected}; set it so");
+            return Err(PretrainError::Config { key: format!("model.{key}"), problem });
+        }
         let max_length = config.rows.max_length;
-        if let Some(positions) = network.max_positions().filter(|&positions| positions < max_length) {
+        if let Some(positions) = sizes.max_positions.filter(|&positions| positions < max_length) {
             let problem = format!("it is {max_length}, but the network has {positions} positions");
             return Err(PretrainError::Config { key: "rows.max_length".into(), problem });
         }
         let vocabulary = Arc::new(Vocabulary::new(tokenizer)?);
-        let objective = config.objective.build(&vocabulary, max_length, network.vocab_size())?;
+        let objective = config.objective.build(&vocabulary, max_length, sizes.vocab_size)?;
         Ok(Self { network, objective, vocabulary })
     }
 }

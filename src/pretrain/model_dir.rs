@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use candle_core::{DType, Tensor};
 
 use super::log::{self, Line};
+use super::network::to_settings;
 use super::{Position, PretrainError, Pretraining, plot};
 use crate::checkpoint;
 use crate::results::atomic;
@@ -29,7 +30,8 @@ impl Pretraining<'_> {
         let lines = log::lines(&self.log_file())?;
         let name = self.folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
         atomic::write(&file("loss.svg"), plot::loss_curve(&lines, &name).as_bytes())?;
-        let mut json = serde_json::to_vec_pretty(&self.network.settings()).expect("numbers and texts");
+        let architecture = self.network.architecture();
+        let mut json = serde_json::to_vec_pretty(&to_settings(architecture)).expect("numbers and texts");
         json.push(b'\n');
         atomic::write(&file("config.json"), &json)?;
         atomic::write(&file("tokenizer.json"), self.tokenizer.to_json().as_bytes())?;
@@ -38,7 +40,10 @@ impl Pretraining<'_> {
         let format = self.config.output.weights;
         let mut weights = std::collections::BTreeMap::new();
         for (weight, var) in self.network.parameters().iter() {
-            let stored = rounded(var.as_tensor(), format.dtype()).map_err(PretrainError::Tensor)?;
+            let published = architecture.published(weight, var.as_tensor());
+            let stored = published
+                .and_then(|published| rounded(&published, format.dtype()))
+                .map_err(PretrainError::Tensor)?;
             let stored = stored.ok_or_else(|| PretrainError::TooLarge {
                 weight: weight.into(),
                 format: format.dtype().as_str(),

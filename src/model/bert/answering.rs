@@ -342,7 +342,7 @@ impl Config {
     /// multiplication and an addition counting as two. A layer has `4 h² + 2 h · intermediate` weights in its
     /// projections, and a score and a part of a context for each pair of tokens; each row of logits takes the head's
     /// `h²` and `h · v`. Norms, activations, softmax, embeddings and classification heads are not counted.
-    fn forward_flops(&self, lengths: &[usize], logit_rows: usize) -> u64 {
+    pub fn forward_flops(&self, lengths: &[usize], logit_rows: usize) -> u64 {
         let [h, wide, v, layers] =
             [self.hidden_size, self.intermediate_size, self.vocab_size, self.num_hidden_layers]
                 .map(|n| n as u64);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::config::NAMED;
+use super::config::{self, NAMED};
 use super::{Config, Gpt2};
 use crate::checkpoint::CheckpointError;
 use crate::model::causal::{self, CausalModel};
@@ -57,6 +57,13 @@ impl Architecture for Config {
 
     fn rename(&self, tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
         Config::rename(self, tensors)
+    }
+
+    fn published(&self, name: &str, weight: &Tensor) -> candle_core::Result<Tensor> {
+        match config::is_projection(name, weight) {
+            true => weight.t()?.contiguous(), // [in, out]
+            false => Ok(weight.clone()),
+        }
     }
 
     /// Old files keep the causal mask with the weights.

@@ -192,8 +192,7 @@ impl Config {
         let mut renamed = BTreeMap::new();
         for (name, tensor) in tensors {
             let name = if is_bare && name != "lm_head.weight" { format!("transformer.{name}") } else { name };
-            let is_projection = name.contains(".c_") && tensor.rank() == 2;
-            let tensor = match is_projection {
+            let tensor = match is_projection(&name, &tensor) {
                 true => tensor.t().and_then(|tensor| tensor.contiguous()),
                 false => Ok(tensor),
             };
@@ -213,6 +212,11 @@ impl Config {
         let projections = 4 * h * h + 2 * h * self.inner() as u64;
         2 * (tokens as u64 * projections * layers + 2 * pairs * h * layers + logit_rows as u64 * h * v)
     }
+}
+
+/// Is it one of the weights that published files have as `[in, out]`?
+pub(super) fn is_projection(name: &str, weight: &Tensor) -> bool {
+    name.contains(".c_") && weight.rank() == 2
 }
 
 #[cfg(test)]

@@ -158,9 +158,10 @@ impl Config {
         std::iter::once(("t5-tiny", Self::tiny())).chain(published)
     }
 
-    /// With the vocabulary of `glm-tiny`, whose `[SEP]` ends a text.
+    /// With the vocabulary of `glm-tiny`, whose `[SEP]` ends a text: 8,192 tokens, and rows for the sentinels that stand
+    /// for spans in pre-training.
     fn tiny() -> Self {
-        Self { num_decoder_layers: 2, eos_token_id: 3, ..Self::of(TINY, 8192, false) }
+        Self { num_decoder_layers: 2, eos_token_id: 3, ..Self::of(TINY, 8192 + 128, false) }
     }
 
     /// Is there an output projection besides the embedding?
