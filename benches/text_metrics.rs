@@ -43,6 +43,7 @@ fn outcomes(reference_words: usize, prediction_words: usize) -> Vec<Outcome> {
         prediction: Prediction::Text(text(&mut rng, prediction_words)),
         label: None,
         references: vec![text(&mut rng, reference_words)],
+        log_prob: None,
     };
     (0..PAIRS).map(&mut outcome).collect()
 }

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
+use glm_eval::metrics::LogProb;
 use glm_eval::model::{Build, Head, ModelSource};
-use glm_eval::request::{Ask, Part, Request};
+use glm_eval::request::{Answer, Ask, CandidateScore, Part, Request};
 use glm_eval::tasks::{Sample, Split, Task, TaskData, TaskError};
 use serde_json::{Value, json};
 
@@ -29,6 +30,17 @@ fn open(sample: &Sample) -> Request {
     let Ask::Choice { end_of_piece, .. } = &mut request.ask else { panic!("a choice") };
     *end_of_piece = false;
     request
+}
+
+#[test]
+fn the_word_has_its_share_of_the_perplexity() {
+    let sample = samples(&["a b café"]).expect("a passage").remove(0);
+    let scored = CandidateScore { score: -2.5, num_tokens: 3, is_greedy: false };
+    let answer = Answer { candidates: vec![scored], ..Answer::default() };
+    let expected = LogProb { log_prob: -2.5, num_tokens: 3, num_words: 1, num_bytes: 6 }; // " café"
+    assert_eq!(sample.log_prob(&answer), Some(expected));
+    let failed = CandidateScore { score: f64::NAN, ..scored };
+    assert_eq!(sample.log_prob(&Answer { candidates: vec![failed], ..Answer::default() }), None);
 }
 
 #[test]

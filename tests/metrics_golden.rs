@@ -50,11 +50,13 @@ fn fraction(value: &Value) -> f64 {
 
 fn labelled(group: Option<String>, label_: &Value, prediction: &Value) -> Outcome {
     let (label, prediction) = (Some(label(label_)), Prediction::Label(label(prediction)));
-    Outcome { id: String::new(), group, prediction, label, references: Vec::new() }
+    let (id, references) = (String::new(), Vec::new());
+    Outcome { id, group, prediction, label, references, log_prob: None }
 }
 
 fn answered(group: Option<String>, prediction: String, references: Vec<String>) -> Outcome {
-    Outcome { id: String::new(), group, prediction: Prediction::Text(prediction), label: None, references }
+    let (id, prediction) = (String::new(), Prediction::Text(prediction));
+    Outcome { id, group, prediction, label: None, references, log_prob: None }
 }
 
 #[test]

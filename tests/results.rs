@@ -233,7 +233,8 @@ proptest! {
 
 fn line(prediction: Prediction, label: Option<usize>, log_samples: bool) -> SampleLine {
     let references = if label.is_some() { vec![] } else { vec!["secret answer".to_string()] };
-    let outcome = Outcome { id: "val-0".into(), group: Some("q0".into()), prediction, label, references };
+    let (id, group) = ("val-0".into(), Some("q0".into()));
+    let outcome = Outcome { id, group, prediction, label, references, log_prob: None };
     let candidate = |score| CandidateScore { score, num_tokens: 1, is_greedy: false };
     let metrics = [if label.is_some() { "accuracy" } else { "record_em" }.to_string()];
     let texts = SampleTexts {

@@ -2,13 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use common::{DATA, Left, command_on, done, left};
+use common::{DATA, Left, command_on, done, left, write_bart};
 
 #[path = "common/run.rs"]
 mod common;
 
 fn run(data: &Path, words: &str, threads: Option<&str>) -> Left {
     run_model("glm-tiny", data, words, threads)
+}
+
+/// A model's name, or the last part of its folder.
+fn name_of(model: &str) -> &str {
+    model.rsplit('/').next().unwrap_or(model)
 }
 
 fn run_model(model: &str, data: &Path, words: &str, threads: Option<&str>) -> Left {
@@ -18,7 +23,7 @@ fn run_model(model: &str, data: &Path, words: &str, threads: Option<&str>) -> Le
         command.env("RAYON_NUM_THREADS", threads);
     }
     done(command);
-    left(folder.path(), model)
+    left(folder.path(), name_of(model))
 }
 
 /// Runs `words` with all batch sizes, on one thread, on two, and on more than most machines here have cores.
@@ -59,7 +64,7 @@ fn after_training_nothing_depends_on_batch_size_or_threads() {
 }
 
 /// The bundled models of the other families.
-const RIVALS: &[&str] = &["bert-tiny"];
+const RIVALS: &[&str] = &["bert-tiny", "t5-tiny", "gpt-tiny"];
 
 #[test]
 fn of_other_families_too_nothing_depends_on_batch_size_or_threads() {
@@ -67,6 +72,15 @@ fn of_other_families_too_nothing_depends_on_batch_size_or_threads() {
         same_bytes_of(model, Path::new(DATA), "superglue --mode zero-shot --multi-token --log-samples");
         same_bytes_of(model, Path::new(DATA), "superglue --epochs 1 --train-limit 4");
     }
+}
+
+#[test]
+fn of_bart_too_nothing_depends_on_batch_size_or_threads() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let bart = place.path().join("bart");
+    write_bart(&bart);
+    let words = "rte copa wic --epochs 1 --train-limit 4";
+    same_bytes_of(bart.to_str().expect("UTF-8"), Path::new(DATA), words);
 }
 
 #[test]

@@ -573,6 +573,10 @@ fn more_rows_can_be_learned_from() {
     let examples: Vec<_> = examples.collect::<Result<_, _>>().expect("the rows are good");
     let ids: Vec<&str> = examples.iter().map(|example| example.request.id.as_str()).collect();
     assert_eq!(ids, ["train-1", "train-2", "train-wscr-0"]);
+    // A family's recipe may name another loss.
+    let form = glm_eval::tasks::Form { loss: Loss::Hinge, ..task.form() };
+    let others = task.training_examples(&data, &form).expect("the rows are there");
+    assert_eq!(others.last().expect("three").expect("a good row").loss, Loss::Hinge);
     // A single candidate can't be compared with others: only its own score is learned from.
     assert_eq!(
         examples.iter().map(|e| e.loss).collect::<Vec<_>>(),

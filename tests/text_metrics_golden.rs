@@ -46,6 +46,7 @@ fn outcomes(predictions: &[&str], references: &[Vec<&str>]) -> Vec<Outcome> {
         prediction: Prediction::Text((*prediction).to_owned()),
         label: None,
         references: references.iter().map(ToString::to_string).collect(),
+        log_prob: None,
     };
     predictions.iter().zip(references).map(outcome).collect()
 }

@@ -119,7 +119,7 @@ impl TaskModel {
                 Samples::Ask(costs.into_iter().map(|(_, sample)| sample.request).collect())
             }
             Mode::Train => {
-                let examples = costs.into_iter().map(|(_, sample)| task.example(sample));
+                let examples = costs.into_iter().map(|(_, sample)| task.example(sample, task.recipe.loss));
                 Samples::Learn(examples.collect::<Result<_, _>>()?, trainer(model.parameters())?)
             }
         };

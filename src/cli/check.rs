@@ -10,8 +10,9 @@ use anyhow::Context;
 use comfy_table::Table;
 use serde_json::json;
 
-use super::tables::{p_value, plain_table, points, signed};
+use super::tables::{p_value, plain_table, shown, signed};
 use crate::gate::{GateFile, Report, Verdict, check, output};
+use crate::metrics;
 use crate::results::{Run, atomic};
 
 /// Exit code where the verdict is that there is none.
@@ -131,12 +132,13 @@ fn table(report: &Report) -> Table {
     let mut table =
         plain_table(&["task", "metric", "baseline", "run", "change", "p", "power", "verdict"], 2..7);
     for judged in &report.metrics {
+        let scale = metrics::scale(&judged.metric);
         table.add_row([
             judged.task.clone(),
             judged.metric.clone(),
-            points(judged.baseline),
-            points(judged.run.map(|run| run.value)),
-            signed(judged.change.as_ref().map(|change| change.difference)),
+            shown(judged.baseline, scale),
+            shown(judged.run.map(|run| run.value), scale),
+            signed(judged.change.as_ref().map(|change| change.difference), scale),
             p_value(judged.corrected_p),
             judged.power.map_or_else(|| "-".into(), |power| format!("{power:.2}")),
             judged.verdict.as_str().into(),

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use comfy_table::Table;
 use serde_json::json;
 
-use super::tables::{alpha, interval, plain_table, points, signed};
+use super::tables::{alpha, interval, plain_table, shown, signed};
 use crate::compare::{Comparison, Flip, Outcome, Row, Settings, Test, compare};
+use crate::metrics;
 use crate::results::Run;
 
 /// Compare two runs sample by sample: is the second one better, worse, or can't one tell?
@@ -73,7 +74,10 @@ impl Compare {
         }
         writeln!(out, "{}", table(&comparison.rows))?;
         let percent = 100.0 * (1.0 - self.alpha);
-        writeln!(out, "  In points; B - A with its {percent} % interval; p corrected for all rows (Holm).")?;
+        writeln!(
+            out,
+            "  In points (perplexities as they are); B - A with its {percent} % interval; p corrected for all rows (Holm)."
+        )?;
         comparison.notes.iter().try_for_each(|note| writeln!(out, "  {note}."))?;
         if self.flips == 0 {
             return Ok(());
@@ -104,13 +108,14 @@ fn table(rows: &[Row]) -> Table {
         plain_table(&["task", "metric", "A", "B", "B - A", "interval", "p", "n", "verdict"], 2..8);
     for row in rows {
         let found = &row.measured;
+        let scale = metrics::scale(&row.metric);
         table.add_row([
             row.task.clone(),
             row.metric.clone(),
-            points(Some(found.first)),
-            points(Some(found.second)),
-            signed(Some(found.difference)),
-            interval(found.interval),
+            shown(Some(found.first), scale),
+            shown(Some(found.second), scale),
+            signed(Some(found.difference), scale),
+            interval(found.interval, scale),
             format!("{}{}", super::tables::p_value(Some(row.corrected_p)), mark(found.test)),
             found.n.to_string(),
             match row.outcome {

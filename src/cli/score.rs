@@ -325,13 +325,13 @@ fn to_json(task: Option<&Task>, outcomes: &[Outcome], scores: &Scores) -> Value 
     json
 }
 
-/// One line a metric, in percent; a dash where there is no value.
+/// One line a metric, in percent (a perplexity as it is); a dash where there is no value.
 fn to_table(scores: &Scores) -> Table {
     let dash = || "-".to_string();
-    let percent = |x: f64| format!("{:.2}", 100.0 * x);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["metric", "score (%)", "stderr", "95 % interval", "n"]);
     for (metric, measured) in scores {
+        let percent = |x: f64| format!("{:.2}", metric.scale() * x);
         let estimate = measured.map(|measured| measured.estimate);
         let interval = measured.and_then(|measured| measured.interval);
         table.add_row([
@@ -351,7 +351,8 @@ mod tests {
     use super::*;
 
     fn outcome(prediction: Prediction, label: usize) -> Outcome {
-        Outcome { id: String::new(), group: None, prediction, label: Some(label), references: vec![] }
+        let (id, label) = (String::new(), Some(label));
+        Outcome { id, group: None, prediction, label, references: vec![], log_prob: None }
     }
 
     fn scores(task: &Task, outcomes: &[Outcome]) -> Scores {

@@ -22,22 +22,23 @@ pub fn plain_table(header: &[&str], numbers: Range<usize>) -> Table {
     table
 }
 
-/// A share in points.
-pub fn points(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{:.1}", value * 100.0))
+/// A metric's value as it is shown: `scale` is 100 for shares (see `Metric::scale`).
+pub fn shown(value: Option<f64>, scale: f64) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{:.1}", value * scale))
 }
 
-/// A difference in points, with its sign.
-pub fn signed(value: Option<f64>) -> String {
+/// A difference of such values, with its sign.
+pub fn signed(value: Option<f64>, scale: f64) -> String {
     value.map_or_else(
         || "-".into(),
-        |value| format!("{:+.1}", value * 100.0).replace("-0.0", "0.0").replace("+0.0", "0.0"),
+        |value| format!("{:+.1}", value * scale).replace("-0.0", "0.0").replace("+0.0", "0.0"),
     )
 }
 
 /// As in `-5.4..+1.8`.
-pub fn interval(value: Option<Interval>) -> String {
-    value.map_or_else(|| "-".into(), |i| format!("{}..{}", signed(Some(i.low)), signed(Some(i.high))))
+pub fn interval(value: Option<Interval>, scale: f64) -> String {
+    let end = |value| signed(Some(value), scale);
+    value.map_or_else(|| "-".into(), |i| format!("{}..{}", end(i.low), end(i.high)))
 }
 
 /// Three digits, or that it is below them.

@@ -94,6 +94,9 @@ pub struct Measured {
     pub seeds: [usize; 2],
     /// Is a higher value better?
     pub higher_is_better: bool,
+    /// What its values are multiplied by where they are shown (see `Metric::scale`).
+    #[serde(skip)]
+    pub scale: f64,
     /// What the standard error is made of, for power.
     #[serde(skip)]
     pub parts: Parts,
@@ -195,6 +198,7 @@ pub fn measure(pair: &Pair, metric: &str, settings: Settings) -> Result<Option<M
         changed: Some(paired.changed()),
         seeds: [pair.first.len(), pair.second.len()],
         higher_is_better: metric.higher_is_better,
+        scale: metric.scale(),
         parts: Parts { samples: drawn.stderr.unwrap_or(0.0), seeds: deviations },
     };
     if deviations.is_some() {

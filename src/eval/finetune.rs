@@ -327,7 +327,7 @@ fn finished_key(key: &str) -> String {
 fn training_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
     let samples = job.task.samples(&job.data, Split::Train, &job.form)?;
     let examples = first_units(samples, job.recipe.train_limit.unwrap_or(usize::MAX));
-    let examples = examples.map(|sample| sample.and_then(|sample| job.task.example(sample)));
+    let examples = examples.map(|sample| sample.and_then(|sample| job.task.example(sample, job.form.loss)));
     let examples = examples.collect::<Result<Vec<_>, _>>()?;
     if examples.is_empty() {
         return Err(EvalError::Impossible(format!("{}: no training examples", job.task.name)));

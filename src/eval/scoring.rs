@@ -255,10 +255,13 @@ impl Run<'_> {
             Reading::Continuation => true,
             Reading::Best | Reading::FirstIsBest => self.settings.mode != Mode::Finetune,
         };
-        if let Ask::Choice { end_of_piece, .. } = &mut request.ask
+        if let Ask::Choice { end_of_piece, length_penalty, .. } = &mut request.ask
             && is_open
         {
             *end_of_piece = false;
+            if sample.reading == Reading::Continuation {
+                *length_penalty = 0.0; // its score is a log-probability
+            }
         }
         request
     }
@@ -339,6 +342,7 @@ fn outcome(sample: &Sample, answer: Option<&Answer>, reads_texts: bool) -> Outco
         prediction,
         label: if reads_texts { None } else { sample.label },
         references: sample.references.clone(),
+        log_prob: answer.and_then(|answer| sample.log_prob(answer)),
     }
 }
 

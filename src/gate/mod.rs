@@ -31,7 +31,7 @@ use crate::tasks::nearest;
 
 pub use file::{Entry, GateError, GateFile};
 
-/// The loss whose power is stated where a gate names none: five points.
+/// The loss whose power is stated where a gate names none: five points; of a perplexity, five percent.
 pub const DEFAULT_MARGIN: f64 = 0.05;
 
 /// What a metric's change amounts to; the worst comes last.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::{Judged, Report, Verdict};
+use crate::metrics;
 
 /// `JUnit` XML: one test a metric. What is inconclusive is a skipped test, and a failed one with `strict`.
 ///
@@ -58,15 +59,16 @@ fn escape(text: &str) -> String {
 
 /// Markdown: the verdict, a table, and the reason of whatever did not pass.
 pub fn markdown(report: &Report) -> String {
-    let points =
-        |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{:.1}", 100.0 * value));
     let mut text = format!("### glm-eval check: {}\n\n", report.verdict.as_str());
     text.push_str(
         "| task | metric | baseline | run | change | p | verdict |\n|---|---|---:|---:|---:|---:|---|\n",
     );
     for judged in &report.metrics {
+        let scale = metrics::scale(&judged.metric);
+        let points =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{:.1}", scale * value));
         let change = judged.change.as_ref().map(|change| change.difference);
-        let change = change.map_or_else(|| "-".into(), |change| format!("{:+.1}", 100.0 * change));
+        let change = change.map_or_else(|| "-".into(), |change| format!("{:+.1}", scale * change));
         let p = judged.corrected_p.map_or_else(|| "-".into(), |p| format!("{p:.3}"));
         let _ = writeln!(
             text,
@@ -108,7 +110,7 @@ pub fn benchmarks(report: &Report) -> Value {
             judged.interval.map(|i| format!("{:.4}..{:.4} ({:.0} %)", i.low, i.high, 100.0 * i.level));
         Some(json!({
             "name": format!("{}/{}", judged.task, judged.metric),
-            "unit": "fraction",
+            "unit": if metrics::scale(&judged.metric) > 1.0 { "fraction" } else { judged.metric.as_str() },
             "value": run.value,
             "range": range,
             "extra": format!("n {}; {}: {}", run.n, judged.verdict.as_str(), judged.reasons.join("; ")),

@@ -161,6 +161,7 @@ fn unpaired(metric: &str, before: Estimate, after: Estimate, run: &Pair, alpha: 
         changed: None,
         seeds: [run.first.len(); 2],
         higher_is_better: metrics::find(metric).is_ok_and(|metric| metric.higher_is_better),
+        scale: metrics::scale(metric),
         parts: Parts { samples: stderr.unwrap_or(0.0), seeds: None },
     }
 }
@@ -193,11 +194,14 @@ impl Finding {
             conditions.push((Verdict::Fail, why.clone()));
         } else {
             if let (Some(threshold), Some(run)) = (entry.threshold, self.run) {
-                conditions.push(by_threshold(run.value, self.interval, threshold, higher));
+                let scale = metrics::scale(&entry.metric);
+                conditions.push(by_threshold([run.value, threshold, scale], self.interval, higher));
             }
             if entry.asks_for_change() {
                 let stated = entry.margin(self.baseline.unwrap_or(0.0));
-                let matters = stated.filter(|&margin| margin > 0.0).unwrap_or(DEFAULT_MARGIN);
+                let is_share = metrics::scale(&entry.metric) > 1.0;
+                let whole = if is_share { 1.0 } else { self.baseline.unwrap_or(1.0) };
+                let matters = stated.filter(|&margin| margin > 0.0).unwrap_or(DEFAULT_MARGIN * whole);
                 margin = Some(matters);
                 match &self.change {
                     None => {
@@ -243,7 +247,7 @@ impl Finding {
         of: &Power,
         wanted: f64,
     ) -> (Verdict, String) {
-        let points = |share: f64| format!("{:.1} points", 100.0 * share);
+        let points = |amount: f64| points(amount, change.scale);
         if change.changed == Some(0) {
             return (Verdict::Pass, "nothing changed that it counts".into());
         }
@@ -328,10 +332,15 @@ impl Finding {
     }
 }
 
+/// A difference in words: of shares in points, of perplexities as it is.
+fn points(amount: f64, scale: f64) -> String {
+    if scale > 1.0 { format!("{:.1} points", scale * amount) } else { format!("{amount:.2}") }
+}
+
 /// A significant loss, but a smaller one than those that matter. It passes if those are outside of the interval.
 fn by_tolerance(change: &Measured, tolerated: f64, what: &str) -> (Verdict, String) {
     let worst = change.interval.map(|i| if change.higher_is_better { i.low } else { -i.high });
-    let limit = format!("a loss of {:.1} points", 100.0 * tolerated);
+    let limit = format!("a loss of {}", points(tolerated, change.scale));
     if worst.is_some_and(|worst| worst > -tolerated) {
         return (Verdict::Pass, format!("{what}, which is tolerated: {limit} is excluded"));
     }
@@ -347,8 +356,12 @@ fn by_tolerance(change: &Measured, tolerated: f64, what: &str) -> (Verdict, Stri
 }
 
 /// A value on the right side of a threshold passes, one that is significantly on the other side fails.
-fn by_threshold(value: f64, interval: Option<Interval>, threshold: f64, higher: bool) -> (Verdict, String) {
-    let (value_text, threshold_text) = (format!("{:.1}", 100.0 * value), format!("{:.1}", 100.0 * threshold));
+fn by_threshold(
+    [value, threshold, scale]: [f64; 3],
+    interval: Option<Interval>,
+    higher: bool,
+) -> (Verdict, String) {
+    let (value_text, threshold_text) = (format!("{:.1}", scale * value), format!("{:.1}", scale * threshold));
     let (met, side) = if higher { (value >= threshold, "below") } else { (value <= threshold, "above") };
     if met {
         return (Verdict::Pass, format!("{value_text} keeps to the threshold {threshold_text}"));

@@ -144,6 +144,7 @@ mod tests {
             prediction: Prediction::Text(prediction.into()),
             label: None,
             references: references.iter().map(ToString::to_string).collect(),
+            log_prob: None,
         }
     }
 

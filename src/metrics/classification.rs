@@ -136,6 +136,7 @@ mod tests {
             prediction: Prediction::Label(prediction),
             label: Some(label),
             references: Vec::new(),
+            log_prob: None,
         };
         labels.iter().zip(predictions).enumerate().map(one).collect()
     }

@@ -226,7 +226,8 @@ pub fn join(
                 texts.extend(plain(&reference.answer)); // one right text, under `label`
             }
             let group = reference.group.clone().or_else(|| given.group.clone());
-            Ok(Outcome { id: reference.id.clone(), group, prediction, label, references: texts })
+            let id = reference.id.clone();
+            Ok(Outcome { id, group, prediction, label, references: texts, log_prob: None })
         })
         .collect()
 }

@@ -2,13 +2,14 @@
 //!
 //! A *score* belongs to a sample, a *metric* to many samples. Every metric is a line of [`METRICS`]; the
 //! protocol each follows stands at its function. Metrics are `0..=1` (Matthews correlation: `-1..=1`) and
-//! become percent only when rendered. A sample that failed (no prediction) counts as wrong, never as absent;
+//! become percent only when rendered; perplexities are the exception. A sample that failed (no prediction) counts as wrong, never as absent;
 //! a metric over no samples, or over samples without labels, has no value.
 
 mod answers;
 mod classification;
 pub mod external;
 mod fold;
+mod log_probs;
 mod pairs;
 pub mod suite;
 mod tally;
@@ -17,8 +18,10 @@ pub mod text;
 use serde::{Deserialize, Serialize};
 
 pub use answers::{exact_match, normalize_answer, token_f1};
+pub use log_probs::LogProb;
 pub use tally::Tally;
 
+use self::log_probs::{Per, Perplexity};
 use self::text::bleu::Bleu;
 use self::text::cleanup::CleanUp;
 use self::text::rouge::Measure;
@@ -40,7 +43,7 @@ pub enum Prediction {
 }
 
 /// One scored sample: the only thing metrics see.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Identifier of the sample, unique within its task and split.
     pub id: String,
@@ -53,6 +56,9 @@ pub struct Outcome {
     pub label: Option<usize>,
     /// The right texts, for tasks scored against texts; any of them is right.
     pub references: Vec<String>,
+    /// How probable its text is to the model, for tasks that ask that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_prob: Option<LogProb>,
 }
 
 /// A way of turning outcomes into a number.
@@ -81,6 +87,8 @@ enum Computation {
     },
     /// From what each text adds to counts.
     Texts(TextMetric),
+    /// From the log-probabilities of texts.
+    LogProbs(Perplexity),
 }
 
 /// A metric's value with its interval.
@@ -108,7 +116,13 @@ impl Metric {
                 let tally = self.tally(outcomes, &groups(outcomes), num_labels)?;
                 Some(metric.estimate(&tally, outcomes.len()))
             }
+            Computation::LogProbs(metric) => metric.compute(outcomes),
         }
+    }
+
+    /// What its value is multiplied by where it is shown: shares are shown in percent, perplexities as they are.
+    pub fn scale(&self) -> f64 {
+        if matches!(self.computation, Computation::LogProbs(_)) { 1.0 } else { 100.0 }
     }
 
     /// The metric with its 95 % bootstrap interval, in which a group of outcomes is drawn as one.
@@ -122,6 +136,7 @@ impl Metric {
         match &self.computation {
             Computation::Outcomes { score, .. } => score.and_then(|score| score(outcome)),
             Computation::Texts(metric) => metric.score(outcome),
+            Computation::LogProbs(_) => None,
         }
     }
 
@@ -141,6 +156,7 @@ impl Metric {
         match &self.computation {
             Computation::Outcomes { score, .. } => score.is_some(),
             Computation::Texts(metric) => metric.is_mean(),
+            Computation::LogProbs(_) => false,
         }
     }
 }
@@ -348,7 +364,31 @@ pub const METRICS: &[Metric] = &[
         "the same without synonyms",
         TextMetric::Meteor { synonyms: false },
     ),
+    perplexity("token_perplexity", "perplexity by tokens of the model's own vocabulary", Per::Token),
+    perplexity("word_perplexity", "perplexity by words between spaces", Per::Word),
+    perplexity("byte_perplexity", "perplexity by bytes", Per::Byte),
+    Metric {
+        computation: Computation::LogProbs(Perplexity { per: Per::Byte, in_bits: true }),
+        ..perplexity("bits_per_byte", "log-probability by bytes, in bits", Per::Byte)
+    },
 ];
+
+/// A line of the list of metrics.
+const fn perplexity(name: &'static str, summary: &'static str, per: Per) -> Metric {
+    Metric {
+        name,
+        lm_eval_name: name,
+        higher_is_better: false,
+        summary,
+        reads_texts: false,
+        computation: Computation::LogProbs(Perplexity { per, in_bits: false }),
+    }
+}
+
+/// What a metric's value is multiplied by where it is shown (see [`Metric::scale`]).
+pub fn scale(metric: &str) -> f64 {
+    find(metric).map_or(100.0, Metric::scale)
+}
 
 /// A metric that could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -392,7 +432,7 @@ pub fn measure_all(metrics: &[&Metric], outcomes: &[Outcome], num_labels: usize)
     let units = groups(outcomes);
     let over_texts = |metric: &&Metric| match metric.computation {
         Computation::Texts(metric) => Some(metric),
-        Computation::Outcomes { .. } => None,
+        Computation::Outcomes { .. } | Computation::LogProbs(_) => None,
     };
     let texts: Vec<TextMetric> = metrics.iter().filter_map(over_texts).collect();
     let mut tallies = TextMetric::tallies(&texts, outcomes, &units).into_iter();
@@ -405,6 +445,7 @@ pub fn measure_all(metrics: &[&Metric], outcomes: &[Outcome], num_labels: usize)
                 let tally = tallies.next().expect("there is one for each")?;
                 (metric.estimate(&tally, outcomes.len()), tally)
             }
+            Computation::LogProbs(metric) => (metric.compute(outcomes)?, metric.tally(outcomes, &units)?),
         };
         let interval = (units.len() > 1).then(|| {
             let (draws, seed) = (stats::BOOTSTRAP_DRAWS, stats::BOOTSTRAP_SEED);

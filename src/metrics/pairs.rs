@@ -31,6 +31,7 @@ mod tests {
             prediction,
             label: Some(0),
             references: vec![],
+            log_prob: None,
         }
     }
 

@@ -25,6 +25,9 @@ impl Metric {
         if let Computation::Texts(metric) = &self.computation {
             return TextMetric::tallies(&[*metric], outcomes, units).pop().flatten();
         }
+        if let Computation::LogProbs(metric) = &self.computation {
+            return metric.tally(outcomes, units);
+        }
         self.compute(outcomes, num_labels)?;
         let of = |unit: &Vec<usize>| {
             let own: Vec<Outcome> = unit.iter().map(|&i| outcomes[i].clone()).collect();
@@ -172,6 +175,7 @@ mod tests {
             } else {
                 vec![]
             },
+            log_prob: None,
         };
         rows.iter().map(one).collect()
     }

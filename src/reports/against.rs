@@ -5,6 +5,7 @@ use super::paper::{number, random_note, task_notes};
 use super::runs::{ModelRuns, ScoredTask};
 use super::table::{Cell, Column, Group, Part, Row, Table};
 use super::verdict::{self, SAME_WITHIN};
+use crate::metrics;
 use crate::results::published::published;
 
 /// The table of all scores of our runs; `None` without runs.
@@ -50,7 +51,7 @@ pub fn table(models: &[ModelRuns]) -> Option<Table> {
 fn row(model: &ModelRuns, scored: ScoredTask, index: usize, metric: &str, table: &mut Table) -> Row {
     let task = scored.task;
     let selected = task.scores.get(metric).and_then(|scores| scores.selected);
-    let percent = |value: Option<f64>| value.map(|value| 100.0 * value);
+    let percent = |value: Option<f64>| value.map(|value| metrics::scale(metric) * value);
     let mut name = Cell::text(&task.name);
     // Notes stand at the first metric of a task.
     if index == 0 {

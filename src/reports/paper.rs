@@ -3,6 +3,7 @@
 use super::layout::{Layout, Scores};
 use super::runs::ModelRuns;
 use super::table::{Cell, Column, Group, Part, Row, Table};
+use crate::metrics;
 use crate::metrics::suite::{self, SUPERGLUE};
 use crate::results::ours::TaskRecord;
 use crate::results::published::{Published, published};
@@ -169,7 +170,9 @@ fn our_row(layout: &Layout, model: &ModelRuns, table: &mut Table) -> Row {
             cells.push(Cell::default());
             continue;
         };
-        let value = |metric: &&str| scored.task.scores.get(*metric)?.selected.map(|e| 100.0 * e.value);
+        let value = |metric: &&str| {
+            scored.task.scores.get(*metric)?.selected.map(|e| metrics::scale(metric) * e.value)
+        };
         let parts = scores.ours.1.iter().map(|metric| number(value(metric), 1)).collect();
         let marks = task_notes(scored.task).into_iter().map(|note| table.mark(note)).collect();
         cells.push(Cell { parts, marks });

@@ -33,6 +33,7 @@ impl Logged {
             prediction: line.prediction.clone().unwrap_or(Prediction::None),
             label: line.target.as_u64().map(|label| label as usize),
             references: line.references.clone().unwrap_or_default(),
+            log_prob: line.log_prob,
         };
         let outcomes = lines.iter().map(outcome).collect();
         let has_texts = lines.iter().all(|line| line.references.is_some() && line.prediction.is_some());
@@ -141,6 +142,7 @@ mod tests {
                 prediction: Prediction::Text((*text).into()),
                 label: None,
                 references: vec!["an old bridge".into()],
+                log_prob: None,
             };
             let texts = SampleTexts { doc: json!({}), arguments: json!({}), target: "an old bridge".into() };
             let metrics = ["record_f1", "record_em"].map(String::from);

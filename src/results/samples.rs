@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::atomic::{AtomicFile, WriteError};
 use super::hash::{Hasher, sha256_hex};
 use super::ours::SamplesFile;
-use crate::metrics::{self, Outcome, Prediction};
+use crate::metrics::{self, LogProb, Outcome, Prediction};
 use crate::request::{CandidateScore, Likelihood};
 
 /// The texts of a sample.
@@ -64,6 +64,9 @@ pub struct SampleLine {
     pub prediction: Option<Prediction>,
     /// The right texts; `null` without `--log-samples`.
     pub references: Option<Vec<String>>,
+    /// How probable its text is, for tasks that ask that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_prob: Option<LogProb>,
     /// Of each candidate, its scores by every way to rank, where the model's family has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub normalized: Vec<BTreeMap<String, f64>>,
@@ -110,6 +113,7 @@ impl SampleLine {
             group: outcome.group.clone(),
             prediction: (log_samples || !is_text).then(|| outcome.prediction.clone()),
             references: log_samples.then(|| outcome.references.clone()),
+            log_prob: outcome.log_prob,
             normalized: Vec::new(),
             scores: known.iter().filter_map(score).collect(),
         }
@@ -134,7 +138,8 @@ impl SampleLine {
             None => return None,
         };
         let (id, group) = (self.guid.clone(), self.group.clone());
-        Some(Outcome { id, group, prediction: self.prediction.clone()?, label, references })
+        let prediction = self.prediction.clone()?;
+        Some(Outcome { id, group, prediction, label, references, log_prob: self.log_prob })
     }
 }
 

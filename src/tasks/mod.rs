@@ -42,8 +42,11 @@ pub const FILES: &[(&str, &str, &str)] = files! {
 
 /// The recipes of families other than GLM, whose recipes are in the task files: what differs from these, by suite or task.
 pub const FAMILY_RECIPES: &[(&str, &str)] = &[
+    ("bart", include_str!("../../recipes/bart.toml")),
     ("bert", include_str!("../../recipes/bert.toml")),
+    ("gpt2", include_str!("../../recipes/gpt2.toml")),
     ("roberta", include_str!("../../recipes/roberta.toml")),
+    ("t5", include_str!("../../recipes/t5.toml")),
 ];
 
 /// The suites: groups of tasks whose scores are averaged.

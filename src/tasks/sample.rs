@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::request::{Answer, Request};
+use crate::metrics::LogProb;
+use crate::request::{Answer, Ask, Request};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,6 +97,18 @@ impl Sample {
             Reading::Best => best,
             Reading::FirstIsBest => usize::from(best == 0),
             Reading::Greedy | Reading::Continuation => usize::from(answer.candidates[0].is_greedy),
+        })
+    }
+
+    /// How probable the text is that the sample goes on with; `None` where that is not asked, or not a number.
+    pub fn log_prob(&self, answer: &Answer) -> Option<LogProb> {
+        let Ask::Choice { candidates, .. } = &self.request.ask else { return None };
+        let (text, scored) = (candidates.first()?, answer.candidates.first()?);
+        (self.reading == Reading::Continuation && scored.score.is_finite()).then(|| LogProb {
+            log_prob: scored.score,
+            num_tokens: scored.num_tokens as u64,
+            num_words: text.split_whitespace().count() as u64,
+            num_bytes: text.len() as u64,
         })
     }
 

@@ -262,11 +262,12 @@ impl Task {
         form: &Form,
     ) -> Result<impl Iterator<Item = Result<Example, TaskError>> + use<'_>, TaskError> {
         let samples = self.samples(data, Split::Train, form)?;
-        Ok(samples.map(|sample| sample.and_then(|sample| self.example(sample))))
+        let loss = form.loss;
+        Ok(samples.map(move |sample| sample.and_then(|sample| self.example(sample, loss))))
     }
 
-    /// A sample as an example.
-    pub fn example(&self, sample: Sample) -> Result<Example, TaskError> {
+    /// A sample as an example, learned by a loss of the recipe; what has no wrong candidates has one loss only.
+    pub fn example(&self, sample: Sample, loss: Loss) -> Result<Example, TaskError> {
         use super::sample::Reading;
         let label = sample
             .label
@@ -276,7 +277,7 @@ impl Task {
         let loss = match (&sample.request.ask, sample.reading) {
             (Ask::Classify { .. }, _) => Loss::CrossEntropy, // the published losses are those of the cloze
             (_, Reading::Greedy | Reading::Continuation) => Loss::Generative,
-            (_, Reading::Best | Reading::FirstIsBest) => self.recipe.loss,
+            (_, Reading::Best | Reading::FirstIsBest) => loss,
         };
         Ok(Example::of_candidates(sample.request, label, loss))
     }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use candle_core::{DType, Device};
+use glm_eval::checkpoint;
+use glm_eval::model::{Architecture, Parameters, bart};
 use glm_eval::results::Record;
+use serde_json::{Value, json};
 
 pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/superglue");
 
@@ -28,6 +32,26 @@ pub fn done(mut command: Command) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{command:?}: {stderr}");
     String::from_utf8(output.stdout).expect("it is text")
+}
+
+/// A small BART of random weights in a folder, with the bundled vocabulary: no BART is known by its name alone.
+pub fn write_bart(folder: &Path) {
+    let config = json!({
+        "model_type": "bart", "vocab_size": 8192, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64,
+        "max_position_embeddings": 512, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3,
+    });
+    let Value::Object(settings) = &config else { panic!("an object") };
+    let bart = bart::Config::from_json(settings).expect("sizes");
+    let weights = bart.body().into_iter().map(|(name, shape)| {
+        let initial = bart.initial(&name);
+        (name, shape, initial)
+    });
+    let weights = Parameters::draw(weights, 7, DType::F32, &Device::Cpu).expect("weights");
+    let weights = weights.snapshot().expect("a copy");
+    let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/glm-tiny/tokenizer.json");
+    let vocabulary = std::fs::read(vocabulary).expect("the bundled vocabulary");
+    checkpoint::write_model_dir(folder, settings, &weights, Some(&vocabulary), "").expect("a folder");
 }
 
 /// What a run left in one model's folder.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
+use crate::cli::tables::shown;
 use crate::eval::{self, Job, Settings};
 use crate::metrics;
 use crate::model::{ModelSource, weights};
@@ -54,8 +55,8 @@ fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<(
                     once(&task.name, row == 0 && model == 0),
                     once(metrics::find(metric).map_or(metric.as_str(), |known| known.name), model == 0),
                     (*model_name).to_owned(),
-                    percent(selected.map(|e| e.value)),
-                    percent(selected.and_then(|e| e.stderr)),
+                    shown(selected.map(|e| e.value), metrics::scale(metric)),
+                    shown(selected.and_then(|e| e.stderr), metrics::scale(metric)),
                     selected.map_or_else(|| "-".into(), |e| e.n.to_string()),
                     if row == 0 { percent(task.chance_level) } else { String::new() },
                 ]);
@@ -80,13 +81,9 @@ fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<(
     for record in records {
         writeln!(out, "{}", record.model_name)?;
         for task in record.glm_eval.tasks.iter().filter(|task| task.runs.len() > 1) {
-            if let Some(scores) = task.metrics.first().and_then(|metric| task.scores.get(metric)) {
-                writeln!(
-                    out,
-                    "  {}: {}.",
-                    task.name,
-                    over_seeds(task, scores, record.glm_eval.selection.rule)
-                )?;
+            if let Some((metric, scores)) = task.metrics.first().and_then(|m| task.scores.get_key_value(m)) {
+                let over_seeds = over_seeds(task, metric, scores, record.glm_eval.selection.rule);
+                writeln!(out, "  {}: {over_seeds}.", task.name)?;
             }
         }
         notes(record).iter().try_for_each(|note| writeln!(out, "  {note}"))?;
@@ -106,11 +103,12 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
             table.add_row(vec![
                 if row == 0 { task.name.clone() } else { String::new() },
                 metrics::find(metric).map_or(metric.as_str(), |known| known.name).to_string(),
-                percent(scores.and_then(|s| s.selected).map(|e| e.value)),
-                percent(scores.and_then(|s| s.selected).and_then(|e| e.stderr)),
+                shown(scores.and_then(|s| s.selected).map(|e| e.value), metrics::scale(metric)),
+                shown(scores.and_then(|s| s.selected).and_then(|e| e.stderr), metrics::scale(metric)),
                 scores.and_then(|s| s.selected).map_or_else(|| "-".into(), |e| e.n.to_string()),
                 percent(chance),
-                scores.map_or_else(String::new, |scores| over_seeds(task, scores, ours.selection.rule)),
+                scores
+                    .map_or_else(String::new, |scores| over_seeds(task, metric, scores, ours.selection.rule)),
             ]);
         }
     }
@@ -137,11 +135,11 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
 }
 
 /// Mean and spread over several seeds.
-fn over_seeds(task: &TaskRecord, scores: &Scores, rule: Rule) -> String {
+fn over_seeds(task: &TaskRecord, metric: &str, scores: &Scores, rule: Rule) -> String {
     let spread = if rule == Rule::Best { scores.best } else { scores.last };
     match spread {
         Some(spread) if task.runs.len() > 1 => {
-            let std = spread.std.map_or_else(|| "-".into(), |s| format!("{:.1}", s * 100.0));
+            let std = shown(spread.std, metrics::scale(metric));
             format!("{} seeds, s.d. {std}", spread.n)
         }
         _ => String::new(),
@@ -246,8 +244,8 @@ fn duration(secs: f64) -> String {
     }
 }
 
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{:.1}", value * 100.0))
+fn percent(share: Option<f64>) -> String {
+    shown(share, 100.0)
 }
 
 /// A table without lines between its rows; the columns of `numbers` are on the right.
