@@ -1,4 +1,4 @@
-//! LAMBADA: passages become questions, and GLM's scores are those of the published code.
+//! LAMBADA's passages become questions and long texts windows, and GLM's scores are those of the published code.
 //!
 //! The recordings are in `$GLM_EVAL_SHARED` (default `../shared`).
 
@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use glm_eval::metrics::LogProb;
-use glm_eval::model::{Build, Head, ModelSource};
-use glm_eval::request::{Answer, Ask, CandidateScore, Part, Request};
+use glm_eval::model::glm::{Encoding, Targets};
+use glm_eval::model::{Build, Head, LanguageModel, ModelSource};
+use glm_eval::request::{Answer, Ask, CandidateScore, Part, Prompt, Request};
 use glm_eval::tasks::{Sample, Split, Task, TaskData, TaskError};
+use glm_eval::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 /// The samples of some passages.
@@ -77,6 +79,24 @@ fn shared() -> Option<PathBuf> {
     None
 }
 
+/// The model of a recording.
+struct Recorded {
+    model: Box<dyn LanguageModel>,
+    tokenizer: Tokenizer,
+}
+
+impl Recorded {
+    fn open(shared: &Path, recorded: &Value) -> Self {
+        let weights = shared.join("golden").join(recorded["model"].as_str().expect("a model"));
+        let tokenizer = shared.join("tokenizers/bert-base-uncased");
+        let source = ModelSource::open(weights.to_str().expect("UTF-8"), Some(&tokenizer)).expect("a model");
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        let build = Build { seed: 1, head: Head::Vocabulary, is_trained: false, dropout: 0.0, dtype, device };
+        let model = source.build(&build).expect("the weights fit");
+        Self { model, tokenizer: source.tokenizer }
+    }
+}
+
 #[test]
 fn glm_scores_passages_as_the_published_code_does() {
     let Some(shared) = shared() else { return };
@@ -86,12 +106,7 @@ fn glm_scores_passages_as_the_published_code_does() {
     let window = case["settings"]["seq_length"].as_u64().expect("a length") as usize;
     let passages: Vec<&str> =
         recorded["raw"]["lambada"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
-    let weights = shared.join("golden").join(recorded["model"].as_str().expect("a model"));
-    let tokenizer = shared.join("tokenizers/bert-base-uncased");
-    let source = ModelSource::open(weights.to_str().expect("UTF-8"), Some(&tokenizer)).expect("a model");
-    let (dtype, device) = (DType::F32, Device::Cpu);
-    let build = Build { seed: 1, head: Head::Vocabulary, is_trained: false, dropout: 0.0, dtype, device };
-    let model = source.build(&build).expect("the weights fit");
+    let Recorded { model, .. } = Recorded::open(&shared, &recorded);
     let mut compared = 0;
     for (index, sample) in samples(&passages).expect("the recorded passages").iter().enumerate() {
         let request = open(sample);
@@ -110,4 +125,81 @@ fn glm_scores_passages_as_the_published_code_does() {
         compared += 1;
     }
     assert!(compared >= 4, "{compared} of {} were compared", passages.len());
+}
+
+/// A text as a request, cut into windows as a recorded case has them.
+fn whole_text(text: &str, settings: &Value) -> Request {
+    let number = |key: &str| settings[key].as_u64().expect("a number") as usize;
+    let bidirectional = !settings["unidirectional"].as_bool().expect("a truth value");
+    Request {
+        id: "text".into(),
+        prompt: Prompt { side_a: vec![Part::Text { text: text.into(), shortenable: false }], side_b: vec![] },
+        ask: Ask::LogProb { stride: number("overlapping_eval"), bidirectional },
+        max_tokens: number("seq_length"),
+    }
+}
+
+#[test]
+fn windows_of_long_texts_and_their_scores_are_those_of_the_published_code() {
+    let Some(shared) = shared() else { return };
+    let recorded = fs::read_to_string(shared.join("golden/tasks/language_model.json")).expect("a recording");
+    let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
+    let lines: Vec<&str> = recorded["raw"]["lm_txt"].as_str().expect("a text").lines().collect();
+    let model = Recorded::open(&shared, &recorded);
+    let mut compared = 0;
+    for (name, case) in recorded["cases"].as_object().expect("cases") {
+        let is_text = name.starts_with("lm_") || name.starts_with("wikitext_");
+        if !is_text || name == "lm_task_mask" {
+            continue; // the vocabulary at hand has no [gMASK]
+        }
+        let texts = match name.starts_with("wikitext_") {
+            true => vec![recorded["raw"]["wikitext_detokenized"].as_str().expect("a text")],
+            false => lines.iter().copied().filter(|line| !line.is_empty()).collect(),
+        };
+        let rows = case["rows"].as_array().expect("rows");
+        let (mut row, mut total, mut num_tokens) = (0, 0.0, 0);
+        for text in &texts {
+            let request = whole_text(text, &case["settings"]);
+            for encoding in Encoding::windows(&model.tokenizer, &request).expect("windows") {
+                let recorded = &rows[row];
+                let ids = |key: &str| -> Vec<u32> {
+                    let ids = recorded[key].as_array().expect("numbers").iter();
+                    ids.map(|id| id.as_u64().expect("a number") as u32).take(encoding.len()).collect()
+                };
+                assert_eq!(encoding.input_ids, ids("text"), "{name} {row}");
+                assert_eq!(json!(encoding.prefix_length), recorded["attention_mask"], "{name} {row}");
+                let Targets::Tokens { ids: targets, mask } = &encoding.targets else { panic!("tokens") };
+                assert_eq!(
+                    mask.iter().map(|&scored| u32::from(scored)).collect::<Vec<_>>(),
+                    ids("loss_mask")
+                );
+                let wanted = ids("target");
+                assert!((0..mask.len()).all(|i| !mask[i] || targets[i] == wanted[i]), "{name} {row}");
+                for (which, own) in [&encoding.positions, &encoding.block_positions].into_iter().enumerate() {
+                    let own: Vec<Value> = own.iter().map(|&position| json!(position)).collect();
+                    let whole = recorded["position_id"][which].as_array().expect("positions");
+                    assert_eq!(own, whole[..own.len()], "{name} {row}");
+                }
+                row += 1;
+            }
+            let answer = model.model.answer(&[&request]).expect("an answer").remove(0).candidates.remove(0);
+            total -= answer.score;
+            num_tokens += answer.num_tokens;
+        }
+        assert_eq!(row, rows.len(), "{name}");
+        let expected = case["total"].as_f64().expect("a number");
+        assert!((total - expected).abs() < 1e-4 * expected.abs(), "{name}: {total} for {expected}");
+        let scored: u64 =
+            case["per_row"].as_array().expect("rows").iter().filter_map(|r| r["loss_tokens"].as_u64()).sum();
+        assert_eq!(num_tokens as u64, scored, "{name}");
+        // The published averages take one token off for all texts together, and one word.
+        let count = |key: &str| case[key].as_f64().expect("a number") - 1.0;
+        let (tokens, words) = (count("num_tokenized_tokens"), count("num_original_tokens"));
+        for (score, per) in [("ppl", tokens), ("adjusted ppl", words)] {
+            let expected = case["scores"][score].as_f64().expect("a score");
+            assert!(((total / per).exp() / expected - 1.0).abs() < 1e-2, "{name}: {score}");
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 8);
 }

@@ -121,6 +121,7 @@ fn render(request: &Request) -> String {
             format!("choice ^{length_penalty}: {}", candidates.join("|"))
         }
         Ask::Classify { pairs, num_labels, .. } => format!("classify {num_labels}: {pairs:?}"),
+        Ask::LogProb { stride, .. } => format!("log_prob, stride {stride}"),
         Ask::Generate { decoding, .. } => format!("generate {decoding:?}"),
     };
     format!("{}\n{}\n{ask}", side(&request.prompt.side_a), side(&request.prompt.side_b))

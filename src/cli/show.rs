@@ -207,6 +207,9 @@ impl View<'_> {
             Ask::Choice { candidates, .. } => put("answers", json!(candidates)),
             Ask::Classify { pairs, .. } => put("texts", json!(pairs)),
             Ask::Generate { decoding, .. } => put("decoding", json!(decoding)),
+            Ask::LogProb { stride, bidirectional } => {
+                put("windows", json!({"stride": stride, "bidirectional": bidirectional}))
+            }
             Ask::Word { .. } => None,
         };
         put("encodings", self.encodings.iter().map(encoding_json).collect());
@@ -270,6 +273,14 @@ impl View<'_> {
                     entry(out, "text A", &format!("{a:?}"))?;
                     b.iter().try_for_each(|b| entry(out, "text B", &format!("{b:?}")))?;
                 }
+            }
+            Ask::LogProb { stride, bidirectional } => {
+                let sight = if *bidirectional {
+                    "what is read before sees itself in both directions"
+                } else {
+                    "left to right"
+                };
+                entry(out, "windows", &format!("each goes on by {stride}; {sight}"))?;
             }
             Ask::Generate { decoding, .. } => {
                 entry(out, "decoding", &serde_json::to_string(decoding)?)?;

@@ -73,7 +73,7 @@ fn solution(sample: &Sample) -> Option<String> {
     let right = match &sample.request.ask {
         Ask::Word { words } => words.get(sample.label?)?,
         Ask::Choice { candidates, .. } => candidates.get(sample.label?).or(candidates.first())?,
-        Ask::Classify { .. } | Ask::Generate { .. } => return None,
+        Ask::Classify { .. } | Ask::Generate { .. } | Ask::LogProb { .. } => return None,
     };
     let parts = sample.request.prompt.side_a.iter().chain(&sample.request.prompt.side_b);
     Some(

@@ -362,6 +362,9 @@ fn texts(sample: &Sample, request: &Request) -> SampleTexts {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "candidates": candidates})
         }
         Ask::Classify { pairs, .. } => json!({"pairs": pairs}),
+        Ask::LogProb { stride, bidirectional } => {
+            json!({"a": side(&prompt.side_a), "stride": stride, "bidirectional": bidirectional})
+        }
         Ask::Generate { decoding, .. } => {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "decoding": decoding})
         }

@@ -61,7 +61,7 @@ impl LanguageModel for Fake {
                 Ask::Word { words } => words.len(),
                 Ask::Choice { candidates, .. } => candidates.len(),
                 Ask::Classify { pairs, num_labels, .. } => pairs.len() * num_labels,
-                Ask::Generate { .. } => 0,
+                Ask::Generate { .. } | Ask::LogProb { .. } => 0,
             };
             let best = request.id.bytes().map(usize::from).sum::<usize>() % count;
             let is_nan = (self.is_nan)(&request.id);

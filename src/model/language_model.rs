@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::prompt::EncodingError;
 use super::{Family, Parameters};
 use crate::checkpoint::CheckpointError;
-use crate::nn::Dropout;
-use crate::request::{Answer, Example, Request};
+use crate::nn::{Dropout, TokenScore};
+use crate::request::{Answer, CandidateScore, Example, Request};
 
 /// A model that answers requests and learns from examples. Only how a request is laid out in tokens differs
 /// between families.
@@ -49,6 +49,24 @@ pub struct Cost {
     /// Floating-point operations of the matrix products. Learning takes three times as many (a little less where
     /// only a few words are learned from: answering takes the logits of the whole vocabulary there).
     pub flops: u64,
+}
+
+/// Tokens of a batch of windows.
+const WINDOW_BATCH_TOKENS: usize = 4096;
+
+/// Windows of a text in batches that bound the memory. No score depends on them.
+pub(super) fn window_batches<T>(windows: &[T], len: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let longest = windows.iter().map(len).max().unwrap_or(1).max(1);
+    windows.chunks((WINDOW_BATCH_TOKENS / longest).max(1))
+}
+
+impl CandidateScore {
+    /// Counts more tokens in.
+    pub(super) fn add(&mut self, tokens: &[TokenScore]) {
+        self.score += tokens.iter().map(|token| f64::from(token.log_prob)).sum::<f64>();
+        self.num_tokens += tokens.len();
+        self.is_greedy &= tokens.iter().all(|token| token.is_greedy);
+    }
 }
 
 /// Why a model could not answer or learn.

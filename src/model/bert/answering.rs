@@ -263,7 +263,9 @@ impl BertModel {
                 let logits = self.classes(&request.id, places, hidden, dropout)?; // [inputs, num_labels]
                 Ok((logits.flatten_all()?, encodings.iter().map(|e| e.len() * num_labels).collect()))
             }
-            Ask::Generate { .. } => unreachable!("it was refused when it was to be encoded"),
+            Ask::Generate { .. } | Ask::LogProb { .. } => {
+                unreachable!("it was refused when it was to be encoded")
+            }
         }
     }
 }

@@ -115,6 +115,7 @@ impl Encoding {
                 };
                 by_length.into_iter().map(cloze).collect()
             }
+            Ask::LogProb { .. } => Err(EncodingError::LogProb { id: request.id.clone(), family: "encoder" }),
             Ask::Generate { .. } => {
                 Err(EncodingError::Generation { id: request.id.clone(), family: "encoder" })
             }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::encoding::continuation_bytes;
 use super::{Batch, Encoding, Marks, Network};
+use crate::model::language_model::window_batches;
 use crate::model::loss::{candidate_loss, candidate_scores};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, TokenScore};
@@ -31,6 +32,22 @@ impl<N: Network> CausalModel<N> {
         Ok(Encoding::of_candidates(&self.tokenizer, self.marks, &request)?)
     }
 
+    /// The windows of a text, as far as the model has positions.
+    fn windows(&self, request: &Request) -> Result<Vec<Encoding>, ModelError> {
+        let max_tokens = request.max_tokens.min(self.network.max_positions());
+        let request = Request { max_tokens, ..request.clone() };
+        Ok(Encoding::windows(&self.tokenizer, self.marks, &request)?)
+    }
+
+    /// The log-probability of a text, a few windows at a time: memory does not grow with the text.
+    fn log_prob(&self, request: &Request) -> Result<Answer, ModelError> {
+        let mut total = CandidateScore { score: 0.0, num_tokens: 0, is_greedy: true };
+        for encodings in window_batches(&self.windows(request)?, Encoding::num_read) {
+            total.add(&self.score(&encodings.iter().collect::<Vec<_>>())?);
+        }
+        Ok(Answer { candidates: vec![total], ..Answer::default() })
+    }
+
     /// Scores of all continuations' tokens, one encoding's after the other's.
     fn score(&self, encodings: &[&Encoding]) -> Result<Vec<TokenScore>, ModelError> {
         let hidden = self.network.forward(&Batch::pack(encodings.iter().copied()), &Dropout::off())?.detach(); // [t, h]
@@ -43,6 +60,18 @@ impl<N: Network> CausalModel<N> {
 
 impl<N: Network> LanguageModel for CausalModel<N> {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if let Ask::LogProb { .. } = request.ask {
+            let windows = self.windows(request)?;
+            let sequences = Batch::pack(&windows).layout.sequences;
+            let max_tokens = request.max_tokens.min(self.network.max_positions());
+            let logit_rows = windows.iter().map(Encoding::num_scored).sum();
+            return Ok(Cost {
+                computed: windows.iter().map(Encoding::num_read).sum(),
+                as_padded_copies: windows.len() * max_tokens,
+                truncated: 0,
+                flops: self.network.forward_flops(&sequences, logit_rows),
+            });
+        }
         let encoding = self.encode(request)?;
         let both = [&encoding, &encoding.unconditional(self.marks)];
         let sequences = Batch::pack(both).layout.sequences;
@@ -57,6 +86,9 @@ impl<N: Network> LanguageModel for CausalModel<N> {
     }
 
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        if let [Request { ask: Ask::LogProb { .. }, .. }, ..] = requests {
+            return requests.iter().map(|request| self.log_prob(request)).collect();
+        }
         let encodings = requests.iter().map(|r| self.encode(r)).collect::<Result<Vec<_>, _>>()?;
         let alone: Vec<Encoding> = encodings.iter().map(|e| e.unconditional(self.marks)).collect();
         let scores = self.score(&encodings.iter().chain(&alone).collect::<Vec<_>>())?;
@@ -247,6 +279,32 @@ mod tests {
         let build = Build { seed: 1, head, is_trained: true, dropout: 0.0, dtype, device };
         let error = source.build(&build).err().expect("it has none").to_string();
         assert!(error.contains("gpt2 models: they have no classification head here"), "{error}");
+    }
+
+    #[test]
+    fn a_text_in_windows_has_the_probability_of_its_tokens_each_after_those_before_it() {
+        let model = model(false);
+        let words = "one two three four five six seven eight nine ten";
+        let text = |stride: usize, max_tokens: usize| {
+            let part = Part::Text { text: words.into(), shortenable: false };
+            let prompt = Prompt { side_a: vec![part], side_b: vec![] };
+            let request = Request {
+                id: "test".into(),
+                prompt,
+                ask: Ask::LogProb { stride, bidirectional: true },
+                max_tokens,
+            };
+            model.answer(&[&request]).expect("an answer").remove(0).candidates.remove(0)
+        };
+        // One window: the words after the first, as a continuation of it.
+        let whole = text(1, 64);
+        let rest = format!(" {}", words.split_once(' ').expect("words").1);
+        let continued = model.answer(&[&choice("one", &[&rest], "")]).expect("an answer").remove(0);
+        assert!((whole.score - continued.candidates[0].score).abs() < 1e-4);
+        // Windows of seven tokens that go on by two score each token once.
+        let windowed = text(2, 8);
+        assert_eq!(windowed.num_tokens, whole.num_tokens);
+        assert!((windowed.score - whole.score).abs() > 1e-3, "less is read before a token");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How a request becomes the tokens of a causal model.
 
 use super::Marks;
+use crate::model::prompt::windows::{Window, of_text};
 use crate::model::prompt::{EncodingError, Sides, candidate_ids};
 use crate::request::{Ask, Part, Request};
 use crate::tokenizer::Tokenizer;
@@ -17,6 +18,27 @@ pub struct Encoding {
 }
 
 impl Encoding {
+    /// One encoding a window of a text: its scored tokens continue those before them. The text begins with the start
+    /// token.
+    pub fn windows(
+        tokenizer: &Tokenizer,
+        marks: Marks,
+        request: &Request,
+    ) -> Result<Vec<Self>, EncodingError> {
+        let (ids, windows) = of_text(tokenizer, request)?;
+        let encode = |Window { tokens, first_scored }: Window| {
+            let start = (tokens.start == 0).then_some(marks.start);
+            // A window that scores all of its tokens but one reads that one.
+            let first_scored = first_scored.max(tokens.start + 1);
+            Self {
+                prefix: start.into_iter().chain(ids[tokens.start..first_scored].iter().copied()).collect(),
+                continuations: vec![ids[first_scored..tokens.end].to_vec()],
+                truncated_tokens: 0,
+            }
+        };
+        Ok(windows.into_iter().map(encode).filter(|window| window.num_scored() > 0).collect())
+    }
+
     /// The prompt up to its blank, and as continuations each candidate with what follows the blank; where the end of
     /// the piece is asked for, the end of the text is its last token.
     ///
@@ -36,6 +58,7 @@ impl Encoding {
                     (request.id.clone(), "a blank, since causal models have no classification head");
                 return Err(EncodingError::Inputs { id, found: 0, expected });
             }
+            Ask::LogProb { .. } => unreachable!("a text has windows"),
             Ask::Generate { .. } => {
                 return Err(EncodingError::Generation { id: request.id.clone(), family: "causal" });
             }
@@ -81,7 +104,7 @@ impl Encoding {
 pub fn continuation_bytes(request: &Request) -> Vec<usize> {
     let texts = match &request.ask {
         Ask::Word { words: texts } | Ask::Choice { candidates: texts, .. } => texts.as_slice(),
-        Ask::Classify { .. } | Ask::Generate { .. } => &[],
+        Ask::Classify { .. } | Ask::Generate { .. } | Ask::LogProb { .. } => &[],
     };
     let parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
     let after: usize = parts

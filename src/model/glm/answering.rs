@@ -6,6 +6,7 @@
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
 use super::{Batch, Config, Encoding, Glm, Head, Pool, Targets};
+use crate::model::language_model::window_batches;
 use crate::model::loss::{candidate_loss, candidate_scores};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Precision, TokenScore};
@@ -57,7 +58,7 @@ impl GlmModel {
     fn encode(&self, request: &Request) -> Result<Vec<Encoding>, ModelError> {
         let request = self.fit(request);
         match &request.ask {
-            Ask::Classify { .. } => Ok(Encoding::official(&self.tokenizer, &request)?),
+            Ask::Classify { .. } | Ask::LogProb { .. } => Ok(Encoding::official(&self.tokenizer, &request)?),
             Ask::Word { .. } | Ask::Choice { .. } | Ask::Generate { .. } => {
                 Ok(vec![Encoding::shared_context(&self.tokenizer, &request)?])
             }
@@ -91,6 +92,7 @@ impl LanguageModel for GlmModel {
             Ask::Word { .. } | Ask::Generate { .. } => 1,
             Ask::Choice { candidates, .. } => candidates.len(),
             Ask::Classify { pairs, .. } => pairs.len(),
+            Ask::LogProb { .. } => encodings.len(),
         };
         let mut places = Places::default();
         for encoding in &encodings {
@@ -109,6 +111,9 @@ impl LanguageModel for GlmModel {
         if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
             return self.generate_watched(requests, |_, _, _| ());
         }
+        if let [Request { ask: Ask::LogProb { .. }, .. }, ..] = requests {
+            return requests.iter().map(|request| self.log_prob(request)).collect();
+        }
         let encodings = requests.iter().map(|r| self.encode(r)).collect::<Result<Vec<_>, _>>()?;
         let batch = Batch::pack(encodings.iter().flatten());
         let hidden = self.glm.forward(&batch, &Dropout::off())?.detach(); // [t, h]
@@ -126,7 +131,7 @@ impl LanguageModel for GlmModel {
                 Ask::Word { .. } => reader.words(&encodings[0])?,
                 Ask::Choice { length_penalty, .. } => reader.choices(&encodings[0], *length_penalty),
                 Ask::Classify { pairs, num_labels, .. } => reader.classes(pairs.len() * num_labels),
-                Ask::Generate { .. } => {
+                Ask::Generate { .. } | Ask::LogProb { .. } => {
                     let what =
                         "texts and scores were asked for in one batch; ask for them one after the other";
                     return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
@@ -272,6 +277,21 @@ impl Reader<'_> {
 }
 
 impl GlmModel {
+    /// The log-probability of a text, a few windows at a time: memory does not grow with the text.
+    fn log_prob(&self, request: &Request) -> Result<Answer, ModelError> {
+        let mut total = CandidateScore { score: 0.0, num_tokens: 0, is_greedy: true };
+        for encodings in window_batches(&self.encode(request)?, Encoding::len) {
+            let hidden = self.glm.forward(&Batch::pack(encodings), &Dropout::off())?.detach(); // [t, h]
+            let mut places = Places::default();
+            for encoding in encodings {
+                places.add(encoding);
+            }
+            let (rows, table) = (nn::embedding(&hidden, &places.scored)?, self.glm.word_embeddings());
+            total.add(&nn::score_tokens(&rows, table, &places.targets, self.glm.precision())?);
+        }
+        Ok(Answer { candidates: vec![total], ..Answer::default() })
+    }
+
     /// `[c]` differentiable scores of the candidates of all examples, and how many each example has. The
     /// examples are of one task, so they are all asked in the same form.
     fn scores(
@@ -306,6 +326,10 @@ impl GlmModel {
                 let pooled = nn::embedding(hidden, &places.pooled)?;
                 let logits = self.head(&examples[0].request)?.forward(&pooled, dropout)?; // [pairs, num_labels]
                 Ok((logits.flatten_all()?, encodings.iter().map(|e| e.len() * num_labels).collect()))
+            }
+            Ask::LogProb { .. } => {
+                let what = "whole texts are learned in pre-training (`glm-eval pretrain`), not here";
+                Err(ModelError::Unsupported { id: examples[0].request.id.clone(), what: what.into() })
             }
             Ask::Generate { .. } => {
                 let what = "texts and choices are learned in one batch; learn them one after the other";

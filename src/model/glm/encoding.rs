@@ -3,6 +3,7 @@
 //! Part A is `[CLS]`, the prompt with one mask token for the blank, and the end token. A piece of part B is
 //! start-of-piece and an answer. Source: THUDM/GLM@4f61ed7 `tasks/data_utils.py`, `build_input_from_ids`.
 
+use crate::model::prompt::windows::{Window, of_text};
 use crate::model::prompt::{self, EncodingError, Sides, encode, one_token};
 use crate::request::{Ask, BlankLength, Edges, Part, Request};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -109,6 +110,7 @@ impl Encoding {
     pub fn official(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
         match &request.ask {
             Ask::Word { .. } | Ask::Generate { .. } => Ok(vec![Self::shared_context(tokenizer, request)?]),
+            Ask::LogProb { .. } => Self::windows(tokenizer, request),
             Ask::Choice { .. } => {
                 let sides = token_sides(tokenizer, request)?;
                 let candidates = candidate_ids(tokenizer, request)?;
@@ -122,6 +124,34 @@ impl Encoding {
                 pairs.iter().map(|(a, b)| classify(tokenizer, request, a, b.as_deref())).collect()
             }
         }
+    }
+
+    /// One sequence a window of a text, which is read as the answer to a long blank.
+    ///
+    /// What comes before the scored tokens is part A where it may see itself in both directions. Else part A is the
+    /// window's first token alone, as it is in the first window in any case; that token can't be scored then.
+    ///
+    /// Source: THUDM/GLM@4f61ed7 `tasks/language_model/dataset.py`, `LMDataset`.
+    pub fn windows(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
+        let Ask::LogProb { bidirectional, .. } = request.ask else { unreachable!("only a text has windows") };
+        let special = special(tokenizer, request)?;
+        let (ids, windows) = of_text(tokenizer, request)?;
+        let encode = |Window { tokens, first_scored }: Window| {
+            let is_known = bidirectional && tokens.start > 0;
+            let piece_start = if is_known { first_scored } else { tokens.start + 1 };
+            let mut context = vec![special.cls];
+            context.extend(&ids[tokens.start..piece_start]);
+            let mask_position = context.len() as u32;
+            context.push(special.gmask.unwrap_or(special.mask));
+            let context = Context { ids: context, mask_positions: vec![mask_position], truncated_tokens: 0 };
+            let mut encoding = with_pieces(special, context, &[ids[piece_start..tokens.end].to_vec()]);
+            if let Targets::Tokens { mask, .. } = &mut encoding.targets {
+                let unscored = first_scored.saturating_sub(piece_start);
+                mask[encoding.prefix_length..][..unscored].fill(false);
+            }
+            encoding
+        };
+        Ok(windows.into_iter().map(encode).collect())
     }
 
     /// One sequence with the context once and every candidate as a piece: what the model really computes.
@@ -152,6 +182,14 @@ impl Encoding {
                     id: request.id.clone(),
                     found: pairs.len(),
                     expected: "a single text pair",
+                }),
+            },
+            Ask::LogProb { .. } => match Self::windows(tokenizer, request)?.as_slice() {
+                [one] => Ok(one.clone()),
+                several => Err(EncodingError::Inputs {
+                    id: request.id.clone(),
+                    found: several.len(),
+                    expected: "a text of one window",
                 }),
             },
             Ask::Generate { .. } => {

@@ -1,6 +1,7 @@
 //! From the texts of a request to tokens: what all families do alike.
 
 pub mod truncation;
+pub mod windows;
 
 use self::truncation::{TokenPart, truncate, truncate_start};
 use crate::request::{Ask, Cut, Part, Prompt, Request};
@@ -43,6 +44,18 @@ pub enum EncodingError {
     /// The family does not generate here.
     #[error("{id}: {family} models don't generate texts here yet; use a GLM")]
     Generation { id: String, family: &'static str },
+    /// A text without a second token.
+    #[error("{id}: the text has {found} tokens; the first is given, so there is nothing to score")]
+    TooShort { id: String, found: usize },
+    /// Windows that would leave tokens out, or score nothing.
+    #[error(
+        "{id}: windows of {max_tokens} tokens can't go on by {stride}; the stride is at least 1 and below the maximum \
+         length, which is at least 3"
+    )]
+    Stride { id: String, stride: usize, max_tokens: usize },
+    /// The family gives texts no probability.
+    #[error("{id}: {family} models don't read texts left to right; ask a GLM, a GPT-2 or a Llama")]
+    LogProb { id: String, family: &'static str },
     /// Blanks and texts to fill them differ in number.
     #[error("{id}: {texts} texts for the {blanks} blanks of the prompt; give one each")]
     Texts { id: String, texts: usize, blanks: usize },

@@ -77,6 +77,10 @@ impl Encoding {
                 let what = "a T5 has no classification head; it answers in words (text to text, or by cloze)";
                 return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
             }
+            Ask::LogProb { .. } => {
+                let id = request.id.clone();
+                return Err(prompt::EncodingError::LogProb { id, family: "T5" }.into());
+            }
             Ask::Generate { .. } => {
                 let id = request.id.clone();
                 return Err(prompt::EncodingError::Generation { id, family: "T5" }.into());
