@@ -1,14 +1,18 @@
-//! `glm-eval fill` as a user runs it, on the bundled model.
+//! `glm-eval fill` as a user runs it, on the bundled model with random weights.
 
 use std::fs;
 
 use assert_cmd::Command;
 use serde_json::Value;
 
-fn fill() -> Command {
+fn fill_with(model: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
-    command.arg("fill").args(["--device", "cpu"]);
+    command.arg("fill").args(["--device", "cpu", "--model", model]);
     command
+}
+
+fn fill() -> Command {
+    fill_with("glm-tiny-random")
 }
 
 fn output(command: &mut Command) -> (String, String) {
@@ -37,7 +41,7 @@ fn every_blank_is_filled_in_its_place() {
         assert!(filling["num_tokens"].as_u64().expect("a number") <= 5);
         assert!(filling["log_prob"].as_f64().expect("a number") < 0.0);
     }
-    assert!(notes.contains("glm-tiny: weights drawn at random"), "{notes}");
+    assert!(notes.contains("glm-tiny-random: weights drawn at random"), "{notes}");
     if line["fillings"][1]["is_ended"] == false {
         assert!(notes.contains("did not end within 5 tokens"), "{notes}");
     }
@@ -114,11 +118,27 @@ fn options_that_make_no_sense_are_errors() {
         ),
         (&["a [MASK]", "--seed", "3"], "--seed changes nothing"),
         (&["--file", "absent.txt"], "absent.txt"),
-        (&["a [MASK]", "--model", "absent"], "absent"),
     ] {
         let error = error(arguments);
         assert!(error.contains(message), "{arguments:?}: {error}");
     }
+    let absent = fill_with("absent").arg("a [MASK]").assert().code(2);
+    assert!(String::from_utf8_lossy(&absent.get_output().stderr).contains("no model `absent`"));
     let nothing = fill().write_stdin("\n").assert().code(2);
     assert!(String::from_utf8_lossy(&nothing.get_output().stderr).contains("stdin has no text"));
+}
+
+#[test]
+fn the_default_model_needs_no_files_and_is_called_random_only_where_it_is() {
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let program = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        command.current_dir(elsewhere.path()).env_remove("GLM_EVAL_MODELS");
+        command
+    };
+    let (models, _) = output(program().args(["ls", "models", "--json"]));
+    let default = models.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
+    let default = default.into_iter().find(|model| model["name"] == "glm-tiny").expect("it is bundled");
+    let (_, notes) = output(program().args(["fill", "the [MASK] .", "--max-new-tokens", "1"]));
+    assert_eq!(notes.contains("glm-tiny: weights drawn at random"), default["trained"] == false, "{notes}");
 }

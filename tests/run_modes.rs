@@ -295,13 +295,13 @@ fn several_models_and_a_task_of_ones_own() {
     write_model(&model);
     write_task(&task);
     let words = format!(
-        "cb {} --model glm-tiny --model {} --epochs 1 --train-limit 8",
+        "cb {} --model glm-tiny-random --model {} --epochs 1 --train-limit 8",
         task.display(),
         model.display()
     );
     let out = folder.path().join("out");
     let table = done(command(&words, &out));
-    let (tiny, mine) = (left(&out, "glm-tiny"), left(&out, "my-model"));
+    let (tiny, mine) = (left(&out, "glm-tiny-random"), left(&out, "my-model"));
     for left in [&tiny, &mine] {
         assert_eq!(names(left), ["cb", "is_it_so"]);
         let own = &left.record.glm_eval.tasks[1];
@@ -315,7 +315,7 @@ fn several_models_and_a_task_of_ones_own() {
     assert!(table.contains("2 models (fine-tuned, last epoch)"), "{table}");
     let row =
         |model: &str| table.lines().filter(|line| line.split_whitespace().any(|word| word == model)).count();
-    assert!(row("glm-tiny") >= 3 && row("glm-tiny") == row("my-model"), "{table}");
+    assert!(row("glm-tiny-random") >= 3 && row("glm-tiny-random") == row("my-model"), "{table}");
     assert_eq!(table.matches("Record: ").count(), 2);
     let text = String::from_utf8(mine.record_bytes()).expect("JSON");
     assert!(!text.contains(&folder.path().display().to_string()), "no folder of this machine is recorded");
@@ -325,21 +325,22 @@ fn several_models_and_a_task_of_ones_own() {
 fn models_of_several_families_share_one_table_of_80_columns() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("out");
-    let words = "superglue --model glm-tiny --model bert-tiny --epochs 1 --train-limit 4 --limit 4";
+    let words =
+        "superglue --model glm-tiny-random --model bert-tiny-random --epochs 1 --train-limit 4 --limit 4";
     let table = done(command(words, &out));
     let lines: Vec<&str> = table.lines().take_while(|line| !line.starts_with("Record")).collect();
     let tables = lines.iter().filter(|line| line.contains("± s.e.")).count();
     assert_eq!(tables, 1, "{table}");
-    let in_table = lines.iter().filter(|line| line.contains("-tiny  ") || line.contains('─'));
+    let in_table = lines.iter().filter(|line| line.contains("-tiny-random  ") || line.contains('─'));
     assert!(in_table.clone().all(|line| line.chars().count() <= 80), "{table}");
     assert!(in_table.count() > 24, "{table}");
-    for model in ["glm-tiny", "bert-tiny"] {
+    for model in ["glm-tiny-random", "bert-tiny-random"] {
         let average = lines.iter().any(|line| line.contains(model) && line.contains("of 8 tasks"))
             || lines.iter().skip_while(|line| !line.contains("of 8 tasks")).any(|line| line.contains(model));
         assert!(average, "{table}");
     }
     assert_eq!(table.matches("Weights drawn at random").count(), 2, "{table}");
-    let bert = left(&out, "bert-tiny").record;
+    let bert = left(&out, "bert-tiny-random").record;
     assert_eq!(bert.glm_eval.model.family.as_deref(), Some("bert"));
     let task = |name: &str| bert.glm_eval.tasks.iter().find(|task| task.task == name).expect("it was asked");
     assert_eq!(task("cb").recipe["warmup"].source, "recipes/bert.toml");

@@ -102,7 +102,7 @@ fn alone(request: &Request, candidate: usize) -> Request {
 
 /// Holds one pass over all candidates against a pass for each, and a batch against its samples alone.
 fn one_pass_is_one_each(task: &str, file: &Path, pattern: usize, count: usize) {
-    let source = ModelSource::open("glm-tiny", None).expect("it is bundled");
+    let source = ModelSource::open_random("glm-tiny", None).expect("it is bundled");
     let model = build(&source);
     let task = Task::find(task).expect("a known task");
     // Where the prompt must be cut, the published code leaves more of it to shorter candidates.

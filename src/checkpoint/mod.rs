@@ -136,8 +136,12 @@ fn read_gguf(path: &Path) -> Result<Checkpoint, CheckpointError> {
 
 /// Reads a JSON file that holds one object, such as `config.json`.
 pub fn read_settings(file: &Path) -> Result<Settings, CheckpointError> {
-    let text = fs::read_to_string(file).map_err(CheckpointError::io(file, "read"))?;
-    serde_json::from_str(&text).map_err(CheckpointError::json(file))
+    parse_settings(file, &fs::read_to_string(file).map_err(CheckpointError::io(file, "read"))?)
+}
+
+/// The object that a JSON text holds; `file` is what errors call it.
+pub fn parse_settings(file: &Path, text: &str) -> Result<Settings, CheckpointError> {
+    serde_json::from_str(text).map_err(CheckpointError::json(file))
 }
 
 /// Where the weights are, and the folders where their `config.json` may be.

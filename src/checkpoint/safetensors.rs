@@ -17,10 +17,14 @@ use super::{CheckpointError, mapped};
 
 /// Reads all tensors of a file, in their stored type.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
-    let map = mapped::map(path)?;
+    parse(path, mapped::map(path)?.as_ref())
+}
+
+/// All tensors in the bytes of a file; `path` is what errors call it.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
     let broken = |source| CheckpointError::Safetensors { path: path.to_owned(), source };
-    let file = SafeTensors::deserialize(map.as_ref()).map_err(broken)?;
-    check_names(path, map.as_ref())?;
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    check_names(path, bytes)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let dtype =

@@ -108,7 +108,9 @@ fn models() -> Vec<Entry> {
         let (family, sizes) = (known.architecture.family(), known.architecture.sizes());
         let parameters = weights::num_parameters(&*known.architecture);
         let positions = sizes.max_positions.map_or_else(String::new, |n| format!(", {n} positions"));
+        let is_trained = known.is_trained();
         let state = match (known.is_bundled(), known.hub) {
+            (true, _) if is_trained => "bundled".to_owned(),
             (true, _) => "bundled, weights drawn at random".to_owned(),
             (false, Some((repository, None))) => repository.to_owned(),
             (false, Some((repository, Some(revision)))) => format!("{repository}@{}", &revision[..7]),
@@ -123,7 +125,7 @@ fn models() -> Vec<Entry> {
         let json = json!({
             "family": family.name(),
             "bundled": known.is_bundled(),
-            "trained": !known.is_bundled(),
+            "trained": is_trained || !known.is_bundled(),
             "parameters": parameters,
             "hub": known.hub.map(|(repository, _)| repository),
             "revision": known.hub.and_then(|(_, revision)| revision),

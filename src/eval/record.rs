@@ -9,7 +9,7 @@ use super::scoring::{Scored, Totals};
 use super::{EvalError, Evaluation, Job, Limit, Run};
 use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
-use crate::model::{Head as ModelHead, ModelSource, weights};
+use crate::model::{Head as ModelHead, weights};
 use crate::nn;
 use crate::results::ours::{
     Bootstrap, Cost, DataFile, GlmEval, Machine, Mode, Model, Program, Rule, SCHEMA_VERSION, SampleCount,
@@ -19,12 +19,6 @@ use crate::results::record::{RunConfig, record_path, samples_path, seed_name};
 use crate::results::time::UtcTime;
 use crate::results::{Record, samples};
 use crate::tasks::{Head, Provenance, Split};
-
-/// Why tables of a model without trained weights mean little.
-pub fn weights_note(model: &ModelSource) -> Option<String> {
-    let note = "drawn at random from each run's seed: no trained weights are bundled yet";
-    model.has_random_weights().then(|| note.to_string())
-}
 
 /// What the record says of how the program was called.
 #[derive(Clone, Debug)]
@@ -189,7 +183,7 @@ impl Run<'_> {
                 weights_sha256: model.weights_sha256.clone(),
                 config_sha256: Some(crate::results::hash::sha256_hex(format!("{:?}", model.architecture))),
                 tokenizer_sha256: Some(model.tokenizer.sha256().into()),
-                random_weights: weights_note(model),
+                random_weights: model.random_weights().map(String::from),
             },
             machine: Machine {
                 device: command.device.clone(),

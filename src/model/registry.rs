@@ -10,13 +10,24 @@ use super::{ConfigError, Family, LanguageModel, ModelError, bart, bert, glm, gpt
 use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// Models that have no trained weights bundled yet, with their recipes; their vocabulary is inside the binary.
+/// This project's own models, with their recipes; their vocabulary is inside the binary, and the weights of the first
+/// ([`EMBEDDED`]). The others' are looked for in folders; where there are none, they are drawn at random.
 const BUNDLED: &[(&str, &str)] = &[
     ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
     ("bert-tiny", include_str!("../../models/bert-tiny/recipe.toml")),
     ("gpt-tiny", include_str!("../../models/gpt-tiny/recipe.toml")),
     ("t5-tiny", include_str!("../../models/t5-tiny/recipe.toml")),
 ];
+/// `config.json` and weights of the first, if they were there when the program was built (see `build.rs`).
+#[cfg(glm_tiny_weights)]
+const EMBEDDED: Option<(&str, &[u8])> = Some((
+    include_str!("../../models/glm-tiny/config.json"),
+    include_bytes!("../../models/glm-tiny/model.safetensors"),
+));
+#[cfg(not(glm_tiny_weights))]
+const EMBEDDED: Option<(&str, &[u8])> = None;
+/// Behind a name: the same model, but with weights that are drawn at random.
+const RANDOM: &str = "-random";
 /// The recipe's file in a model directory.
 const RECIPE: &str = "recipe.toml";
 /// Folder that holds model directories by name.
@@ -119,12 +130,48 @@ impl ModelSource {
                 .map_or_else(|| name.to_string(), |folder| folder.to_string_lossy().into_owned());
             return Self::read(name, path, tokenizer);
         }
-        let places = places();
-        let folders = places.iter().filter_map(|(folder, _)| Some(folder.as_ref()?.join(name)));
-        match folders.filter(|folder| folder.is_dir()).find(|folder| checkpoint::is_there(folder)) {
-            Some(folder) => Self::read(name.into(), &folder, tokenizer),
-            None => Self::without_weights(name, tokenizer),
+        if let Some(trained) = name.strip_suffix(RANDOM) {
+            return Self::open_random(trained, tokenizer);
         }
+        match (found(name), EMBEDDED) {
+            (Some(folder), _) => Self::read(name.into(), &folder, tokenizer),
+            (None, Some((config, weights))) if name == BUNDLED[0].0 => {
+                Self::embedded(name, config, weights, tokenizer)
+            }
+            (None, _) => Self::without_weights(name, tokenizer),
+        }
+    }
+
+    /// The sizes, the vocabulary and the recipe of a model, with weights that are drawn anew for each seed. `name` is that
+    /// of the trained one; this one's ends in `-random`.
+    ///
+    /// # Errors
+    /// As [`ModelSource::open`].
+    pub fn open_random(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
+        let source = match bundled(name) {
+            Some(_) => Self::without_weights(name, tokenizer)?,
+            None => Self::open(name, tokenizer)?,
+        };
+        Ok(Self { name: source.name + RANDOM, weights_sha256: None, weights: None, ..source })
+    }
+
+    /// The model whose weights are inside the program.
+    fn embedded(
+        name: &str,
+        config: &str,
+        weights: &[u8],
+        tokenizer: Option<&Path>,
+    ) -> Result<Self, RegistryError> {
+        let path = Path::new(name);
+        let in_checkpoint = |source| RegistryError::Checkpoint { path: path.into(), source };
+        let config = checkpoint::parse_settings(path, config).map_err(in_checkpoint)?;
+        let tensors = checkpoint::safetensors::parse(path, weights).map_err(in_checkpoint)?;
+        let sha256 = checkpoint::sha256(&tensors);
+        let architecture = architecture(Some(&config), &tensors)
+            .map_err(|source| RegistryError::Config { path: path.into(), source })?;
+        let weights = weights::fit(&*architecture, tensors).map_err(in_checkpoint)?;
+        let source = Self::without_weights(name, tokenizer)?;
+        Ok(Self { architecture, weights_sha256: Some(sha256), weights: Some(weights), ..source })
     }
 
     /// A checkpoint.
@@ -174,9 +221,13 @@ impl ModelSource {
         Ok(Self { name: name.into(), architecture, tokenizer, recipe, weights_sha256: None, weights: None })
     }
 
-    /// Are the weights drawn at random, because none are bundled?
-    pub fn has_random_weights(&self) -> bool {
-        self.weights.is_none()
+    /// Are the weights drawn at random, and why?
+    pub fn random_weights(&self) -> Option<&'static str> {
+        let is_asked = self.name.ends_with(RANDOM);
+        self.weights.is_none().then_some(match is_asked {
+            true => "drawn at random from each run's seed: the name ends in `-random`",
+            false => "drawn at random from each run's seed: no trained weights are bundled yet",
+        })
     }
 
     /// The parts of a head that are drawn at random to be trained: those that the checkpoint lacks.
@@ -234,6 +285,11 @@ impl Known {
     pub fn is_bundled(&self) -> bool {
         bundled(self.name).is_some()
     }
+
+    /// Are there trained weights, in the program or where models are looked for?
+    pub fn is_trained(&self) -> bool {
+        found(self.name).is_some() || (EMBEDDED.is_some() && self.name == BUNDLED[0].0)
+    }
 }
 
 /// The bundled models, then the published ones, family by family.
@@ -246,6 +302,12 @@ pub fn known() -> impl Iterator<Item = Known> {
 
 fn bundled(name: &str) -> Option<&'static (&'static str, &'static str)> {
     BUNDLED.iter().find(|(bundled, _)| *bundled == name)
+}
+
+/// The folder of a model's weights, where models are looked for by name.
+fn found(name: &str) -> Option<PathBuf> {
+    let folders = places().into_iter().filter_map(|(folder, _)| Some(folder?.join(name)));
+    folders.filter(|folder| folder.is_dir()).find(|folder| checkpoint::is_there(folder))
 }
 
 /// Where models are looked for by name, in order, with what a user calls the place.
@@ -295,7 +357,8 @@ pub fn glm_tokenizer_of(name: &str) -> Result<Tokenizer, RegistryError> {
     let path = Path::new(name);
     let other = |family: Family| RegistryError::NotGlm { name: name.into(), family };
     if !path.exists() {
-        let known = known().find(|known| known.name == name && known.is_bundled());
+        let trained = name.strip_suffix(RANDOM).unwrap_or(name);
+        let known = known().find(|known| known.name == trained && known.is_bundled());
         return match known.map(|known| known.architecture.family()) {
             Some(Family::Glm) => Ok(Tokenizer::builtin()),
             Some(family) => Err(other(family)),
@@ -348,4 +411,40 @@ fn own_recipe(model: &Path) -> Result<Option<String>, RegistryError> {
         return Ok(None);
     }
     std::fs::read_to_string(&file).map(Some).map_err(|source| RegistryError::Read { path: file, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_ends_in_random_is_the_same_model_without_its_weights() {
+        for (name, ..) in BUNDLED {
+            let random = ModelSource::open(&format!("{name}-random"), None).expect("it is bundled");
+            assert_eq!(random.name, format!("{name}-random"));
+            assert!(random.weights_sha256.is_none());
+            assert!(random.random_weights().expect("they are random").contains("ends in `-random`"));
+            let plain = ModelSource::open(name, None).expect("it is bundled");
+            assert_eq!(random.tokenizer.sha256(), plain.tokenizer.sha256());
+            assert_eq!(random.recipe, plain.recipe);
+            assert_eq!(random.architecture.body(), plain.architecture.body());
+            assert_eq!(plain.random_weights().is_none(), plain.weights_sha256.is_some());
+        }
+        let error = ModelSource::open("glm-tinny-random", None).err().expect("there is none");
+        assert!(error.to_string().contains("no model `glm-tinny`"), "{error}");
+    }
+
+    #[test]
+    #[cfg(glm_tiny_weights)]
+    fn the_weights_inside_the_program_are_those_of_the_folder() {
+        let (config, weights) = EMBEDDED.expect("they were there when this was built");
+        let inside = ModelSource::embedded("glm-tiny", config, weights, None).expect("they fit");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/glm-tiny");
+        let outside = ModelSource::read("glm-tiny".into(), &folder, None).expect("they fit");
+        assert_eq!(inside.weights_sha256, outside.weights_sha256);
+        assert_eq!(inside.tokenizer.sha256(), outside.tokenizer.sha256());
+        assert_eq!(inside.recipe, outside.recipe);
+        let sizes = |source: &ModelSource| format!("{:?}", source.architecture);
+        assert_eq!(sizes(&inside), sizes(&outside));
+    }
 }

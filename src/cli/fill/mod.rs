@@ -13,7 +13,6 @@ use serde_json::json;
 
 use self::blanks::Text;
 use super::device::DeviceArg;
-use crate::eval;
 use crate::model::{Build, Head, LanguageModel, ModelSource};
 use crate::request::{Answer, Decoding, Request, Sampling};
 
@@ -109,7 +108,7 @@ impl Fill {
             .iter()
             .map(|(id, line)| Text::parse(line, &source.tokenizer).with_context(|| id.clone()))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        if let Some(note) = eval::weights_note(&source) {
+        if let Some(note) = source.random_weights() {
             tracing::warn!("{}: weights {note}", source.name);
         }
         let model = source.build(&Build {

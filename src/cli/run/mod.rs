@@ -61,7 +61,7 @@ impl Run {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         for model in &models {
-            if let Some(note) = eval::weights_note(model) {
+            if let Some(note) = model.random_weights() {
                 tracing::warn!("{}: weights {note}", model.name);
             }
         }

@@ -25,7 +25,7 @@ pub struct RunArgs {
     /// Tasks, suites or task files, beside the positional ones
     #[arg(short = 't', long = "tasks", value_delimiter = ',', value_name = "LIST")]
     tasks: Vec<String>,
-    /// A bundled model's name, or the folder or file of a checkpoint; may be given several times
+    /// A bundled model's name, or the folder or file of a checkpoint; `NAME-random` is the same with random weights; repeatable
     #[arg(short = 'm', long, default_value = "glm-tiny", value_name = "NAME|DIR")]
     model: Vec<String>,
     /// Vocabulary, where the checkpoint has none beside it

@@ -362,7 +362,7 @@ mod tests {
     use crate::request::{Part, Prompt, Span};
 
     fn model(head: Head) -> Box<dyn LanguageModel> {
-        let source = ModelSource::open("bert-tiny", None).expect("it is bundled");
+        let source = ModelSource::open_random("bert-tiny", None).expect("it is bundled");
         let device = Device::Cpu;
         let build = Build { seed: 1, head, is_trained: true, dropout: 0.0, dtype: DType::F32, device };
         source.build(&build).expect("it can be built")

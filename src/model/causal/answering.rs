@@ -195,7 +195,7 @@ mod tests {
     use crate::request::{Part, Prompt};
 
     fn model(is_trained: bool) -> Box<dyn LanguageModel> {
-        let source = ModelSource::open("gpt-tiny", None).expect("it is known");
+        let source = ModelSource::open_random("gpt-tiny", None).expect("it is known");
         let (dtype, device) = (DType::F32, Device::Cpu);
         let build = Build { seed: 1, head: Head::Vocabulary, is_trained, dropout: 0.0, dtype, device };
         source.build(&build).expect("it can be built")
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_classification_head_is_refused_before_any_work() {
-        let source = ModelSource::open("gpt-tiny", None).expect("it is known");
+        let source = ModelSource::open_random("gpt-tiny", None).expect("it is known");
         let head = Head::Classes { outputs: 2, spans: 0 };
         let (dtype, device) = (DType::F32, Device::Cpu);
         let build = Build { seed: 1, head, is_trained: true, dropout: 0.0, dtype, device };

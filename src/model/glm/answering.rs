@@ -346,7 +346,7 @@ mod tests {
     use crate::request::{Part, Prompt};
 
     fn model() -> Box<dyn LanguageModel> {
-        let source = ModelSource::open("glm-tiny", None).expect("it is bundled");
+        let source = ModelSource::open_random("glm-tiny", None).expect("it is bundled");
         let build = Build {
             seed: 1,
             head: Head::Vocabulary,

@@ -155,7 +155,7 @@ mod tests {
     use crate::request::{Part, Prompt};
 
     fn model() -> Box<dyn LanguageModel> {
-        let source = ModelSource::open("t5-tiny", None).expect("it is bundled");
+        let source = ModelSource::open_random("t5-tiny", None).expect("it is bundled");
         let (dtype, device) = (DType::F32, Device::Cpu);
         let build = Build { seed: 1, head: Head::Vocabulary, is_trained: true, dropout: 0.0, dtype, device };
         source.build(&build).expect("it can be built")
