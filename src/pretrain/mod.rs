@@ -198,7 +198,7 @@ impl Pretraining<'_> {
         });
         self.progress.end();
         trained?;
-        self.write_model(position)?;
+        self.write_model(position, peak)?;
         Ok(position)
     }
 

@@ -24,8 +24,9 @@ pub struct About {
 }
 
 impl Pretraining<'_> {
-    /// Writes the model directory's files, each whole or not at all; the weights last but for the README.
-    pub(super) fn write_model(&self, position: Position) -> Result<(), PretrainError> {
+    /// Writes the model directory's files, each whole or not at all; the weights last but for the README. `peak` is the
+    /// machine's, in floating-point operations a second, as it was measured before training.
+    pub(super) fn write_model(&self, position: Position, peak: Option<f64>) -> Result<(), PretrainError> {
         let file = |name: &str| self.folder.join(name);
         let lines = log::lines(&self.log_file())?;
         let name = self.folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
@@ -51,11 +52,18 @@ impl Pretraining<'_> {
             weights.insert(weight.to_string(), stored);
         }
         checkpoint::write_safetensors(&file("model.safetensors"), &weights)?;
-        atomic::write(&file("README.md"), self.readme(&name, position, &lines, &config).as_bytes())?;
+        atomic::write(&file("README.md"), self.readme(&name, position, peak, &lines, &config).as_bytes())?;
         Ok(())
     }
 
-    fn readme(&self, name: &str, position: Position, lines: &[Line], config: &str) -> String {
+    fn readme(
+        &self,
+        name: &str,
+        position: Position,
+        peak: Option<f64>,
+        lines: &[Line],
+        config: &str,
+    ) -> String {
         let mut text = String::new();
         let mut row = |what: &str, value: String| {
             writeln!(text, "| {what} | {value} |").expect("a string takes any text");
@@ -80,8 +88,14 @@ impl Pretraining<'_> {
             ),
         );
         let shares: Vec<f64> = lines.iter().filter_map(|line| line.share_of_peak).collect();
-        if let Some(middle) = median(shares) {
-            row("share of the machine's peak", format!("{:.0} % (median over the updates)", 100.0 * middle));
+        if let (Some(middle), Some(peak)) = (median(shares), peak) {
+            let (percent, tera) = (100.0 * middle, peak / 1e12);
+            row(
+                "share of the machine's peak",
+                format!(
+                    "{percent:.0} % (median over the updates) of {tera:.2} TFLOP/s, the fastest matrix product"
+                ),
+            );
         }
         let machine = self.about.machine.clone().unwrap_or_else(|| "unknown".into());
         row("machine", format!("{machine}, {} threads", self.about.threads));
