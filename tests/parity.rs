@@ -102,6 +102,18 @@ fn the_recordings_of_other_families_pass() {
 }
 
 #[test]
+fn recorded_searches_of_other_families_are_found_again() {
+    for name in ["t5_v1_0", "t5_v1_1", "bart", "gpt2"] {
+        let Some(folder) = golden(&format!("hf/{name}")) else { continue };
+        let checks = checks(&folder, 0);
+        let texts =
+            checks.iter().filter(|check| check["case"].as_str().expect("a case").contains("generation."));
+        assert_eq!(texts.count(), 6 + 3, "{name}: texts of six searches, scores of the three with beams");
+        assert_eq!(failed(&checks), 0, "{name}: {checks:?}");
+    }
+}
+
+#[test]
 fn a_variant_that_is_not_built_is_an_error_and_no_pass() {
     let Some(folder) = golden("hf/bert_mlm") else { return };
     for (key, value, says) in [

@@ -8,6 +8,7 @@ pub mod bart;
 pub mod bert;
 pub mod causal;
 pub mod config;
+pub mod continuation;
 pub mod encoder_decoder;
 mod family;
 pub mod glm;

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::recording::{Recording, integers};
 use super::{Check, tolerance, values};
+use crate::decoding::{Hypothesis, Row, Search};
 use crate::model::Parameters;
+use crate::model::continuation;
 use crate::model::encoder_decoder::EncoderDecoder;
 use crate::nn::{self, Dropout, Gradients, Layout, Precision, Sequence, Tape};
 
@@ -49,6 +51,17 @@ pub fn check(
         checks.push(Check::new(&recording.case("grad_l2"), name, excess.max(0.0), tolerance::GRADIENT));
     }
     Ok(checks)
+}
+
+/// What the model writes over the recorded texts.
+pub fn write(
+    model: &dyn EncoderDecoder,
+    recording: &Recording,
+    rows: &[Row],
+    search: Search,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let texts = Texts::read(recording, "")?;
+    continuation::over_texts(model, (&texts.ids, &texts.lengths), rows, search, |_| ())
 }
 
 /// The mean loss over the labels that are none of the ignored ones.

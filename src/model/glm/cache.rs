@@ -31,6 +31,19 @@ impl Cache {
         Ok(())
     }
 
+    /// Goes on with these sequences, of which one may be there several times: the beams that continue it. Nothing is
+    /// copied until they take up different tokens.
+    pub fn select(&mut self, parents: &[usize]) -> Result<()> {
+        for layer in &mut self.layers {
+            let held = |&parent: &usize| layer.get(parent).cloned();
+            let Some(selected) = parents.iter().map(held).collect::<Option<Vec<_>>>() else {
+                bail!("the cache holds {} sequences, not all of {parents:?}", layer.len());
+            };
+            *layer = selected;
+        }
+        Ok(())
+    }
+
     /// Takes up the new tokens of a layer; returns all its keys and values, each sequence's cached ones first.
     ///
     /// # Shapes

@@ -3,7 +3,9 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::{Output, Recorded};
+use crate::decoding::{Hypothesis, Row, Search};
 use crate::model::causal::{self, Batch, Cache};
+use crate::model::continuation;
 use crate::nn::{self, Dropout, Layout, Precision, Sequence, Visibility};
 use crate::verify::recording::{Recording, integers};
 
@@ -131,6 +133,15 @@ impl Recorded for Network {
             add("in two steps", Tensor::cat(&logits, 0)?, read);
         }
         Ok(outputs)
+    }
+
+    fn write(
+        &self,
+        prompts: &[&[u32]],
+        rows: &[Row],
+        search: Search,
+    ) -> Result<Option<Vec<Vec<Hypothesis>>>> {
+        continuation::after_prompts(&*self.0, prompts, rows, search, |_| ()).map(Some)
     }
 
     /// Every token predicts the label of the next one.

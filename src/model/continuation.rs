@@ -1,0 +1,79 @@
+//! Texts of models other than GLM, a token at a time: what a causal model writes after a prompt, and a decoder over an
+//! encoded text. In Hugging Face's form of the search.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::causal::{Batch, Network};
+use super::encoder_decoder::EncoderDecoder;
+use super::glm::Cache;
+use crate::decoding::{self, Extension, Hypothesis, Progress, Row, Search};
+use crate::nn::{self, Dropout, Layout, Precision, Sequence};
+
+/// What a causal network writes after each prompt; none of them empty. Each is read once, whatever the number of beams.
+pub fn after_prompts(
+    network: &dyn Network,
+    prompts: &[&[u32]],
+    rows: &[Row],
+    search: Search,
+    watch: impl FnMut(&Progress),
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let logits = |hidden: &Tensor| rows_of_logits(hidden, network.output_embeddings(), network.precision());
+    let mut cache = Cache::new();
+    let hidden = network.extend(&Batch::texts(prompts.iter().map(|prompt| (0, *prompt))), &mut cache)?;
+    let mut end = 0;
+    let last = prompts.iter().map(|prompt| {
+        end += prompt.len() as u32;
+        end - 1
+    });
+    let first = logits(&nn::embedding(&hidden.detach(), &last.collect::<Vec<_>>())?)?;
+    let mut num_read = 0; // of each beam's own tokens
+    let step = |extensions: &[Extension]| {
+        cache.select(&parents(extensions))?;
+        let batch = Batch::texts(extensions.iter().map(|extension| {
+            (prompts[extension.row].len() + num_read, std::slice::from_ref(&extension.token))
+        }));
+        num_read += 1;
+        logits(&network.extend(&batch, &mut cache)?)
+    };
+    decoding::decode(rows, search, first, step, watch)
+}
+
+/// What a decoder writes over each of some encoded texts: `ids`, one text after the other, of `lengths` tokens. What it
+/// looks at is stored once for all beams of a text.
+pub fn over_texts(
+    model: &dyn EncoderDecoder,
+    (ids, lengths): (&[u32], &[usize]),
+    rows: &[Row],
+    search: Search,
+    watch: impl FnMut(&Progress),
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let off = Dropout::off();
+    let sight = model.look(&model.encode(ids, lengths, &off)?)?;
+    let mut cache = Cache::new();
+    let read = |tokens: &[u32], texts: &[usize], cached: usize, cache: &mut Cache| {
+        let layout = Layout::new(vec![Sequence { cached, ..Sequence::prefix_lm(1, 0) }; tokens.len()]);
+        let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?;
+        let (hidden, table) = model.head(&hidden.detach())?;
+        rows_of_logits(&hidden, &table, Precision::F32)
+    };
+    let all: Vec<usize> = (0..lengths.len()).collect();
+    let first = read(&vec![model.start_token(); lengths.len()], &all, 0, &mut cache)?;
+    let mut num_read = 1; // the token that every output begins with
+    let step = |extensions: &[Extension]| {
+        cache.select(&parents(extensions))?;
+        let tokens: Vec<u32> = extensions.iter().map(|extension| extension.token).collect();
+        let texts: Vec<usize> = extensions.iter().map(|extension| extension.row).collect();
+        num_read += 1;
+        read(&tokens, &texts, num_read - 1, &mut cache)
+    };
+    decoding::decode(rows, search, first, step, watch)
+}
+
+fn parents(extensions: &[Extension]) -> Vec<usize> {
+    extensions.iter().map(|extension| extension.parent).collect()
+}
+
+/// `[b, h]` hidden states to a row of logits each.
+fn rows_of_logits(hidden: &Tensor, table: &Tensor, precision: Precision) -> Result<Vec<Vec<f32>>> {
+    nn::logits(hidden, table, precision)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2()
+}
