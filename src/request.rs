@@ -283,6 +283,14 @@ pub struct Answer {
     /// One a blank; none where candidates were to be scored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fillings: Vec<Filling>,
+    /// Tokens of the request's cost that were not computed after all, because texts ended before their limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spared_tokens: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Answer {

@@ -90,7 +90,7 @@ fn the_short_letters_of_lm_evaluation_harness_mean_the_same_here() {
 fn every_list_is_filled_and_its_json_has_the_same_names() {
     for (list, some) in [
         ("tasks", ["boolq", "record", "ax_g"]),
-        ("suites", ["superglue"; 3]),
+        ("suites", ["superglue", "summarization", "nlg"]),
         ("models", ["glm-tiny", "t5-base", "bert-base-uncased"]),
         ("metrics", ["accuracy", "squad_f1", "gender_parity"]),
     ] {
@@ -113,7 +113,7 @@ fn every_list_is_filled_and_its_json_has_the_same_names() {
 
 #[test]
 fn built_in_task_files_are_valid_with_and_without_data() {
-    assert_eq!(stdout(&["validate"]).lines().filter(|line| line.starts_with("ok ")).count(), 11);
+    assert_eq!(stdout(&["validate"]).lines().filter(|line| line.starts_with("ok ")).count(), 16);
     let with_data = stdout(&["validate", "tasks/superglue", "--data-dir", DATA]);
     assert!(
         with_data.lines().all(|line| line.starts_with("ok ") && line.contains(" samples")),
@@ -160,8 +160,17 @@ fn a_closed_pipe_is_no_failure_and_no_message() {
 
 #[test]
 fn all_tasks_are_shown_in_every_form_within_80_columns() {
+    let all = objects(&["ls", "tasks", "--json"]);
+    for task in all.iter().filter(|task| task["suite"] == "nlg") {
+        let name = task["name"].as_str().expect("a name");
+        let arguments = ["show", name, "--data-dir", "tests/data/nlg"];
+        let widest = stdout(&arguments).lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{name}: {widest:?} columns");
+        let json = &objects(&[&arguments[..], &["--json"]].concat())[0];
+        assert!(json["targets"].as_array().is_some_and(|targets| !targets.is_empty()), "{name}: {json}");
+    }
     // There are no rows of LAMBADA among those written for the tests.
-    for task in objects(&["ls", "tasks", "--json"]).iter().filter(|task| task["name"] != "lambada") {
+    for task in all.iter().filter(|task| task["suite"] == "superglue") {
         let name = task["name"].as_str().expect("a name");
         for pattern in task["patterns"].as_array().expect("a list") {
             let pattern = pattern.to_string();

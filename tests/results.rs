@@ -53,6 +53,7 @@ fn cb(rule: Rule) -> TaskRecord {
         notes: vec![],
         runs,
         scores: BTreeMap::new(),
+        baselines: BTreeMap::new(),
         cost: Cost { tokens_computed: Some(1000), eval_secs: Some(2.0), ..Cost::default() },
     };
     task.summarize(rule);

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use common::{DATA, Left, command, done, left};
+use common::{DATA, Left, TEXTS, command, command_on, done, left};
 use glm_eval::checkpoint;
+use glm_eval::metrics::Prediction;
 use glm_eval::model::glm::Config;
 use glm_eval::model::{Initial, Parameters};
 use glm_eval::results::SampleLine;
@@ -347,4 +348,80 @@ fn models_of_several_families_share_one_table_of_80_columns() {
     assert!(task("cb").notes.iter().any(|note| note.contains("the pooler and the classifier")));
     assert!(task("wic").notes.iter().any(|note| note.contains("and the marked words")));
     assert_eq!(task("cb").pattern, None);
+}
+
+/// A run on the generation tasks' rows; what glm-tiny left, and stdout.
+fn write_texts(words: &str) -> (Left, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table = done(command_on(Path::new(TEXTS), words, folder.path()));
+    (left(folder.path(), "glm-tiny"), table)
+}
+
+#[test]
+fn texts_are_learned_written_and_scored_beside_two_baselines() {
+    let words = "gigaword squad_qg_paper yahoo_infill --epochs 2 --train-batch-size 1 --learning-rate 1e-3 --log-samples";
+    let (left, table) = write_texts(words);
+    assert_sane(&left);
+    assert_eq!(names(&left), ["gigaword", "squad_qg_paper", "yahoo_infill"]);
+    for task in &left.record.glm_eval.tasks {
+        let run = &task.runs[0];
+        let scored: Vec<bool> = run.epochs.iter().map(|epoch| !epoch.scores.is_empty()).collect();
+        assert_eq!(
+            scored,
+            [false, true],
+            "{}: the last epoch counts, so it is the one that is scored",
+            task.name
+        );
+        assert!(run.epochs[1].train_loss < run.epochs[0].train_loss, "{}: nothing is learned", task.name);
+        assert!(task.metrics.iter().all(|metric| run.intervals.contains_key(metric)), "{}", task.name);
+        assert!(run.texts.expect("texts are counted").blanks >= task.samples.effective);
+        for baseline in ["first 8 words", "whole source"] {
+            let first = task.baselines[baseline][&task.metrics[0]].expect("a score");
+            assert!(
+                first.n == task.samples.effective && table.contains(baseline),
+                "{}: {baseline}",
+                task.name
+            );
+        }
+    }
+    let gigaword = &left.record.glm_eval.tasks[0];
+    // By hand, words in common, of the headline's and of the first eight's (`#` and `.` are no words, `[UNK]` is one):
+    // "in" of 6 and 8; "ferry between ormhaven and tollby" of 6 and 8; "judge on" of 5 and 8; "timber prices percent" of
+    // 4 and 7.
+    let f1 = [(1.0, 6.0, 8.0), (5.0, 6.0, 8.0), (2.0, 5.0, 8.0), (3.0, 4.0, 7.0)]
+        .map(|(c, a, b)| 2.0 * c / (a + b));
+    let lead = gigaword.baselines["first 8 words"]["rouge1_stem"].expect("a score").value;
+    assert!((lead - f1.iter().sum::<f64>() / 4.0).abs() < 1e-9, "{lead}, by hand {f1:?}");
+    assert_eq!(gigaword.recipe["num_beams"].value, 5);
+    assert_eq!(gigaword.recipe["epochs"].source, "command line");
+    for line in lines(&left, "samples_gigaword.jsonl") {
+        assert!(matches!(line.prediction, Some(Prediction::Text(_))), "{line:?}");
+        assert_eq!(line.resps.len(), 1, "the only blank");
+    }
+    assert!(table.contains("had their source cut"), "{table}");
+}
+
+#[test]
+fn without_log_samples_no_text_is_written_down() {
+    let (left, _) = write_texts("gigaword --mode zero-shot --split test");
+    assert_eq!(left.record.glm_eval.tasks[0].split, "test");
+    let text = String::from_utf8(left.files["samples_gigaword.jsonl"].clone()).expect("text");
+    assert!(!text.contains("clock") && !text.contains("goat"), "{text}");
+    assert!(text.contains("rouge1_stem") && text.contains("test-g-0"), "{text}");
+}
+
+#[test]
+fn a_model_that_writes_no_texts_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (words, says) in [
+        ("gigaword --model bert-tiny", "a bert model does not write here"),
+        ("gigaword --mode few-shot", "examples in the prompt are for tasks with candidates only"),
+    ] {
+        let output = command_on(Path::new(TEXTS), words, folder.path()).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        let message =
+            String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(message.contains(says), "{words}: {message}");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{words}: something was begun");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use common::{DATA, Left, command_on, done, left, write_bart};
+use common::{DATA, Left, TEXTS, command_on, done, left, write_bart};
 
 #[path = "common/run.rs"]
 mod common;
@@ -61,6 +61,12 @@ fn without_training_nothing_depends_on_batch_size_or_threads() {
 #[test]
 fn after_training_nothing_depends_on_batch_size_or_threads() {
     same_bytes(Path::new(DATA), "superglue --epochs 1 --train-limit 4");
+}
+
+#[test]
+fn of_written_texts_too_nothing_depends_on_batch_size_or_threads() {
+    same_bytes(Path::new(TEXTS), "gigaword yahoo_infill --mode zero-shot --log-samples");
+    same_bytes(Path::new(TEXTS), "gigaword squad_qg --epochs 1 --train-limit 3 --limit 2");
 }
 
 /// The bundled models of the other families.

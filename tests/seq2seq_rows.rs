@@ -3,13 +3,15 @@
 //! The recordings are in `$GLM_EVAL_SHARED` (default `../shared`). Their padding is cut off: it is what the published
 //! code pads every source with, and nothing is padded here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use glm_eval::model::glm::{Context, Encoding, Targets};
 use glm_eval::request::{Ask, BlankLength, Cut, Decoding, Edges, Part, Prompt, Request};
+use glm_eval::tasks::{Form, Sample, Split, Task, TaskData};
 use glm_eval::tokenizer::{Extras, Tokenizer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PAD: u32 = 0;
 const MASK: u32 = 103;
@@ -163,4 +165,55 @@ fn rows_are_those_of_the_published_code_without_their_padding() {
         }
     }
     assert!(compared >= 20, "{compared} rows");
+}
+
+/// The only sample of a task whose file has this row.
+fn sample(task: &Task, row: &Value, (source, target): (usize, usize)) -> Sample {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("rows.jsonl");
+    fs::write(&file, row.to_string()).expect("a temporary file");
+    let data = TaskData::from_files(task, folder.path(), BTreeMap::from([(Split::Train, file)]));
+    let form = Form { max_tokens: source + target, decoding: Some(Decoding::greedy(target)), ..task.form() };
+    let mut samples = task.samples(&data, Split::Train, &form).expect("a file");
+    samples.next().expect("a row").unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_task_files_make_the_same_rows() {
+    let Some(shared) = shared() else { return };
+    let tokenizer = Tokenizer::open(&shared.join("tokenizers/bert-base-uncased")).expect("BERT's vocabulary");
+    let file = fs::read_to_string(shared.join("golden/tasks/seq2seq_rows.json")).expect("it is there");
+    let recorded: Value = serde_json::from_str(&file).expect("it is JSON");
+    for (case, name) in
+        [("gigaword", "gigaword"), ("cnn_dm", "cnn_dm"), ("xsum", "xsum"), ("squad_generation", "squad_qg")]
+    {
+        let settings = &recorded["cases"][case]["settings"];
+        let length = |key: &str| settings[key].as_u64().expect("a length") as usize;
+        let lengths = (length("src_seq_length"), length("tgt_seq_length"));
+        let task = Task::find(name).expect("a known task");
+        for (index, row) in recorded["cases"][case]["train"].as_array().expect("rows").iter().enumerate() {
+            let (source, target) = (&row["text_a"], &row["text_b"]);
+            let raw = &recorded["sources"]["gigaword"];
+            let mut ours = match name {
+                "gigaword" => json!({"document": raw[0][index], "summary": raw[1][index]}),
+                "xsum" => json!({"document": source, "summary": target}),
+                "squad_qg" => {
+                    let meta = &row["meta"];
+                    json!({"context": source, "question": meta["question"], "answer": meta["answer"]})
+                }
+                _ => {
+                    let lines = target.as_str().expect("a text").replace(" [SEP] ", "\n");
+                    json!({"article": source, "highlights": lines})
+                }
+            };
+            ours["id"] = json!(index);
+            let sample = sample(&task, &ours, lengths);
+            let (request, texts) = request(case, row, &tokenizer, lengths);
+            let filled = |request, texts: &[String]| {
+                Encoding::filled(&tokenizer, request, texts).unwrap_or_else(|error| panic!("{case}: {error}"))
+            };
+            assert_eq!(filled(&sample.request, &sample.targets), filled(&request, &texts), "{case} {index}");
+            assert_eq!(sample.request.ask, request.ask, "{case}");
+        }
+    }
 }

@@ -86,6 +86,7 @@ fn tasks() -> anyhow::Result<Vec<Entry>> {
             "metrics": task.metrics.iter().map(|metric| &metric.name).collect::<Vec<_>>(),
             "chance": task.chance,
             "recipe": task.recipe,
+            "variants": task.variants.keys().map(|variant| format!("{name}_{variant}")).collect::<Vec<_>>(),
             "sha256": task.sha256,
         });
         Ok(Entry { name: name.to_owned(), text: task.description, json })

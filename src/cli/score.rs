@@ -103,6 +103,12 @@ impl Score {
         let folds_quotes = task.as_ref().is_some_and(|task| task.data.adapter.as_deref() == Some("record"));
         let [predictions, references] = [predictions, references]
             .map(|file| if folds_quotes { file.map_texts(ascii_quotes) } else { file });
+        // As in a run, texts are compared in the task's form.
+        let compared = |file: Answers| match &task {
+            Some(task) => file.map_texts(|text| task.scored_text(text.to_owned())),
+            None => file,
+        };
+        let [predictions, references] = [predictions, references].map(compared);
         let outcomes = external::join(&predictions, &references, labels)?;
         let measured = metrics::measure_all(&metrics, &outcomes, labels.len());
         let scores: Scores = metrics.into_iter().zip(measured).collect();

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::model::glm::Encoding;
 use crate::model::glm::encoding::Targets;
 use crate::model::registry;
-use crate::request::{Ask, Part};
+use crate::request::{Ask, BlankLength, Part};
 use crate::tasks::{Form, Head, Sample, Split, Task, TaskData};
 use crate::tokenizer::Tokenizer;
 
@@ -206,7 +206,11 @@ impl View<'_> {
         match &self.sample.request.ask {
             Ask::Choice { candidates, .. } => put("answers", json!(candidates)),
             Ask::Classify { pairs, .. } => put("texts", json!(pairs)),
-            Ask::Generate { decoding, .. } => put("decoding", json!(decoding)),
+            Ask::Generate { decoding, .. } => {
+                put("targets", json!(self.sample.targets));
+                put("references", json!(self.sample.references));
+                put("decoding", json!(decoding))
+            }
             Ask::LogProb { stride, bidirectional } => {
                 put("windows", json!({"stride": stride, "bidirectional": bidirectional}))
             }
@@ -243,7 +247,14 @@ impl View<'_> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        entry(out, "label", &label)?;
+        if sample.is_written() {
+            for (i, text) in sample.targets.iter().enumerate() {
+                entry(out, if i == 0 { "texts" } else { "" }, &format!("{text:?}"))?;
+            }
+            sample.references.iter().try_for_each(|text| entry(out, "compared", &format!("{text:?}")))?;
+        } else {
+            entry(out, "label", &label)?;
+        }
         let prompt = &sample.request.prompt;
         for (name, side) in [("side A", &prompt.side_a), ("side B", &prompt.side_b)] {
             for (i, part) in side.iter().enumerate() {
@@ -253,7 +264,9 @@ impl View<'_> {
                     Part::Text { text, shortenable: true } => {
                         entry(out, name, &format!("{text:?} (may be cut)"))?;
                     }
-                    Part::Blank | Part::LongBlank(_) => entry(out, name, "[MASK]")?,
+                    Part::Blank => entry(out, name, "[MASK]")?,
+                    Part::LongBlank(BlankLength::Sentences) => entry(out, name, "[sMASK]")?,
+                    Part::LongBlank(BlankLength::Rest) => entry(out, name, "[gMASK]")?,
                 }
             }
         }

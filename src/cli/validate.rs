@@ -70,7 +70,7 @@ impl Validate {
             for sample in task.samples(&data, split, &task.form())? {
                 let sample = sample?;
                 count += 1;
-                if split == Split::Train && sample.label.is_none() {
+                if split == Split::Train && !sample.is_answered() {
                     return Err(TaskError::Unlabelled { task: task.name.clone(), guid: sample.guid });
                 }
             }

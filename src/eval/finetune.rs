@@ -83,6 +83,7 @@ impl SeedResult {
         let counts = &self.epochs[self.chosen(rule, first_metric)].1;
         run.failed_samples = counts.totals.failed;
         run.normalized.clone_from(&counts.normalized);
+        counts.keep_texts(&mut run);
         let mut totals = Totals::default();
         self.epochs.iter().for_each(|(_, scored)| totals.add(scored.totals));
         run.cost = totals.cost();
@@ -191,7 +192,10 @@ impl Run<'_> {
             }
             let few_shot = FewShot::default();
             let label = format!("{} seed {}, scoring epoch {epoch}", job.selection.name, result.seed);
-            let scored = self.score(model, &job.selection, result.extent, &few_shot, &epoch_key, &label)?;
+            let scored = match self.is_scored(job, epoch) {
+                true => self.score(model, &job.selection, result.extent, &few_shot, &epoch_key, &label)?,
+                false => Scored::default(),
+            };
             if let Some(learned) = &learned
                 && !self.journal.contains(&epoch_key)
             {
@@ -221,6 +225,13 @@ impl Run<'_> {
             model.parameters().restore(&best).map_err(compute)?;
         }
         Ok(())
+    }
+
+    /// May the epoch's score count, or is it cheap? Writing the texts of an epoch takes as long as learning from many, so
+    /// it is done for an epoch that could be chosen.
+    fn is_scored(&self, job: &Job, epoch: usize) -> bool {
+        let is_last = epoch >= job.recipe.recipe.epochs;
+        !job.task.is_written() || self.settings.rule == Rule::Best || is_last && job.reports_selection
     }
 
     /// The state that training can go on from, if there is one. A state whose epochs are not in the journal is of
@@ -327,8 +338,9 @@ fn finished_key(key: &str) -> String {
 fn training_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
     let samples = job.task.samples(&job.data, Split::Train, &job.form)?;
     let examples = first_units(samples, job.recipe.train_limit.unwrap_or(usize::MAX));
-    let examples = examples.map(|sample| sample.and_then(|sample| job.task.example(sample, job.form.loss)));
-    let examples = examples.collect::<Result<Vec<_>, _>>()?;
+    let label_smoothing = job.recipe.recipe.label_smoothing.unwrap_or(0.0);
+    let example = |sample| Ok(Example { label_smoothing, ..job.task.example(sample, job.form.loss)? });
+    let examples = examples.map(|sample| sample.and_then(example)).collect::<Result<Vec<_>, _>>()?;
     if examples.is_empty() {
         return Err(EvalError::Impossible(format!("{}: no training examples", job.task.name)));
     }
@@ -343,7 +355,7 @@ fn parts<'a>(
     let mut parts: Vec<Vec<&Example>> = vec![Vec::new()];
     let (mut tokens, mut total) = (0, Cost::default());
     for example in batch {
-        let cost = model.cost(&example.request)?;
+        let cost = model.learning_cost(example)?;
         if tokens > 0 && tokens + cost.computed > TOKENS_PER_PART {
             parts.push(Vec::new());
             tokens = 0;

@@ -3,6 +3,7 @@
 //! Every finished unit (a window of samples, an epoch) goes to a journal under a key made of everything its
 //! result depends on, so that a run that was killed goes on where it stopped and ends in the same bytes.
 
+mod baselines;
 mod extent;
 mod few_shot;
 mod finetune;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::{EvalError, FullRecipe, Settings};
 use crate::model::{Family, Head as ModelHead, ModelSource};
+use crate::request::Decoding;
 use crate::results::ours::{Mode, unit_name};
 use crate::tasks::{Form, Head, Kind, Split, Task, TaskData};
 
@@ -150,6 +151,7 @@ fn jobs_of(
     settings: &Settings,
     reported: bool,
 ) -> Result<Vec<Job>, EvalError> {
+    check_texts(task, model, settings)?;
     let data = locate(task, settings)?;
     let recipe =
         FullRecipe::resolve(task, model.architecture.family(), model.recipe.as_deref(), &settings.overrides)?;
@@ -196,6 +198,30 @@ fn jobs_of(
     patterns.iter().map(job).collect()
 }
 
+/// Can the model be asked for texts, where the task is answered with some?
+fn check_texts(task: &Task, model: &ModelSource, settings: &Settings) -> Result<(), EvalError> {
+    let family = model.architecture.family();
+    if task.kind != Kind::Generate {
+        return Ok(());
+    }
+    if !family.writes() {
+        let able: Vec<&str> = Family::ALL.into_iter().filter(|f| f.writes()).map(Family::name).collect();
+        return Err(EvalError::Impossible(format!(
+            "{} is answered with texts, which a {family} model does not write here; use one of another family: {}",
+            task.name,
+            able.join(", ")
+        )));
+    }
+    if settings.mode == Mode::FewShot {
+        return Err(EvalError::Impossible(format!(
+            "{} is answered with texts, and examples in the prompt are for tasks with candidates only; use `--mode \
+             finetune` or `--mode zero-shot`",
+            task.name
+        )));
+    }
+    Ok(())
+}
+
 fn locate(task: &Task, settings: &Settings) -> Result<TaskData, EvalError> {
     let mut data = TaskData::locate(task, settings.data_dir.as_deref())?;
     if task.name == "wsc" {
@@ -229,6 +255,10 @@ fn form_of(
         && task
             .needs_multi_token(spec, &model.tokenizer)
             .map_err(|e| EvalError::Impossible(e.to_string()))?;
+    let decoding = task.decoding(&recipe.recipe);
+    if let Some(problem) = decoding.as_ref().and_then(Decoding::problem) {
+        return Err(EvalError::Recipe(format!("{}: {problem}", task.name)));
+    }
     Ok(Form {
         pattern,
         head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),
@@ -237,5 +267,6 @@ fn form_of(
         max_tokens: recipe.recipe.max_tokens,
         loss: recipe.recipe.loss,
         length_penalty: recipe.recipe.length_penalty,
+        decoding,
     })
 }

@@ -92,7 +92,8 @@ impl Run<'_> {
             let scored = |seed: &SeedResult| seed.afterwards[index].0.clone();
             let runs = seeds.iter().map(|seed| {
                 let scored = scored(seed);
-                let mut run = SeedRun::untrained(seed.seed, scored.scores);
+                let mut run = SeedRun::untrained(seed.seed, scored.scores.clone());
+                scored.keep_texts(&mut run);
                 run.normalized = scored.normalized;
                 run.failed_samples = scored.totals.failed;
                 run.cost = scored.totals.cost();
@@ -255,6 +256,7 @@ impl Run<'_> {
             recipe: job.recipe.settings.clone(),
             notes,
             scores: BTreeMap::new(),
+            baselines: extent.map_or_else(|| Ok(BTreeMap::new()), |extent| evaluation.baselines(extent))?,
             cost: Cost {
                 tokens_trained: runs.iter().map(|run| run.cost.tokens_trained).sum(),
                 flops: runs.iter().map(|run| run.cost.flops).sum(),

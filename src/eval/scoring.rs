@@ -11,12 +11,13 @@ use super::few_shot::FewShot;
 use super::{EvalError, Evaluation, Run};
 use crate::metrics::{self, Outcome, Prediction};
 use crate::model::{Cost, LanguageModel, ModelError};
-use crate::request::{Answer, Ask, CandidateScore, Part, Request};
+use crate::request::{Answer, Ask, CandidateScore, Filling, Part, Request};
 use crate::results::hash::content_key;
-use crate::results::ours::{self, Estimates, Mode};
+use crate::results::ours::{self, Estimates, Mode, TextCounts};
 use crate::results::samples::SampleTexts;
 use crate::results::{Journal, SampleLine};
-use crate::tasks::{Reading, Sample};
+use crate::stats::intervals::Interval;
+use crate::tasks::{Reading, Sample, Task};
 
 /// Samples of a window: the unit of the journal, whatever the batch size. Memory is bounded by it.
 const WINDOW: usize = 128;
@@ -42,6 +43,8 @@ pub(super) struct Totals {
     pub truncated: u64,
     pub flops: u64,
     pub failed: usize,
+    #[serde(default)]
+    pub texts: TextCounts,
     pub secs: f64,
 }
 
@@ -52,7 +55,17 @@ impl Totals {
         self.truncated += other.truncated;
         self.flops += other.flops;
         self.failed += other.failed;
+        self.texts.add(other.texts);
         self.secs += other.secs;
+    }
+
+    /// Takes off what a request was counted for and did not take, because its texts ended early. Operations are taken
+    /// off in proportion: each of its tokens counts alike.
+    fn spare(&mut self, cost: &Cost, spared_tokens: usize) {
+        let spared = spared_tokens.min(cost.computed);
+        self.computed -= spared as u64;
+        self.as_padded_copies -= spared as u64;
+        self.flops -= (u128::from(cost.flops) * spared as u128 / cost.computed.max(1) as u128) as u64;
     }
 
     /// For the record.
@@ -77,6 +90,16 @@ pub(super) struct Scored {
     pub scores: Estimates,
     /// The same by other ways to rank candidates, by their names.
     pub normalized: BTreeMap<String, Estimates>,
+    /// Bootstrap intervals of the scores, where texts are written.
+    pub intervals: BTreeMap<String, Interval>,
+}
+
+impl Scored {
+    /// Into a seed's record: what there is of texts that were written.
+    pub fn keep_texts(&self, run: &mut ours::SeedRun) {
+        run.intervals.clone_from(&self.intervals);
+        run.texts = Some(self.totals.texts).filter(|texts| texts.blanks > 0);
+    }
 }
 
 impl Run<'_> {
@@ -123,12 +146,12 @@ impl Run<'_> {
             self.progress.advance(window.len() as u64, &format!("{rate:.0} tokens/s"));
         }
         self.progress.end();
-        scored.scores = estimates(evaluation, &outcomes)?;
+        (scored.scores, scored.intervals) = measured(evaluation, &outcomes)?;
         for (way, predictions) in normalized {
             if predictions.len() == outcomes.len() {
                 let pairs = outcomes.iter_mut().zip(predictions);
                 pairs.for_each(|(outcome, prediction)| outcome.prediction = prediction);
-                scored.normalized.insert(way, estimates(evaluation, &outcomes)?);
+                scored.normalized.insert(way, measured(evaluation, &outcomes)?.0);
             }
         }
         Ok(scored)
@@ -155,6 +178,7 @@ impl Run<'_> {
                     totals.as_padded_copies += cost.as_padded_copies as u64;
                     totals.truncated += cost.truncated as u64;
                     totals.flops += cost.flops;
+                    totals.texts.cut_sources += usize::from(sample.is_written() && cost.truncated > 0);
                     asked.push((index, request, cost));
                 }
                 Err(error) => failures.push(error),
@@ -163,7 +187,12 @@ impl Run<'_> {
         asked.sort_by_key(|(index, _, cost)| (cost.computed, *index));
         let mut answers: Vec<Option<Answer>> = vec![None; samples.len()];
         for batch in batches(&asked, self.settings.batch_size) {
-            for ((index, ..), answer) in batch.iter().zip(self.ask(model, batch, &mut failures)?) {
+            for ((index, _, cost), answer) in batch.iter().zip(self.ask(model, batch, &mut failures)?) {
+                if let Some(answer) = &answer {
+                    totals.spare(cost, answer.spared_tokens);
+                    totals.texts.blanks += answer.fillings.len();
+                    totals.texts.unended_blanks += answer.fillings.iter().filter(|f| !f.is_ended).count();
+                }
                 answers[*index] = answer;
             }
         }
@@ -195,14 +224,15 @@ impl Run<'_> {
         let ways = answers.iter().flatten().map(Answer::normalized).find(|ways| !ways.is_empty());
         let ways: Vec<&str> = ways.iter().flatten().map(|(way, _)| *way).collect();
         for ((sample, request), answer) in samples.iter().zip(requests).zip(&answers) {
-            let outcome = outcome(sample, answer.as_ref(), reads_texts);
+            let outcome = outcome(&evaluation.task, sample, answer.as_ref(), reads_texts);
             totals.failed += usize::from(outcome.prediction == Prediction::None);
-            let candidates: &[CandidateScore] = answer.as_ref().map_or(&[], |a| &a.candidates);
+            totals.texts.empty += usize::from(outcome.prediction == Prediction::Text(String::new()));
+            let candidates = answer.as_ref().map_or_else(Vec::new, responses);
             let texts = texts(sample, request);
             let line = SampleLine::new(
                 sample.doc_id,
                 &outcome,
-                candidates,
+                &candidates,
                 &metrics,
                 &texts,
                 self.settings.log_samples,
@@ -213,7 +243,7 @@ impl Run<'_> {
             for (place, way) in ways.iter().enumerate() {
                 let answer = by_way.get(place).map(|(_, answer)| answer);
                 let predictions = normalized.entry((*way).to_owned()).or_default();
-                predictions.push(self::outcome(sample, answer, reads_texts).prediction);
+                predictions.push(self::outcome(&evaluation.task, sample, answer, reads_texts).prediction);
             }
             outcomes.push(outcome);
         }
@@ -251,7 +281,7 @@ impl Run<'_> {
     fn asked(&self, sample: &Sample) -> Request {
         let mut request = sample.request.clone();
         let is_open = match sample.reading {
-            Reading::Greedy => false,
+            Reading::Greedy | Reading::Text | Reading::WholeText => false,
             Reading::Continuation => true,
             Reading::Best | Reading::FirstIsBest => self.settings.mode != Mode::Finetune,
         };
@@ -277,13 +307,37 @@ impl Run<'_> {
     }
 }
 
-/// The task's metrics.
-fn estimates(evaluation: &Evaluation, outcomes: &[Outcome]) -> Result<Estimates, EvalError> {
-    let estimate = |spec: &crate::tasks::MetricSpec| {
-        let metric = metrics::find(&spec.name).map_err(|e| EvalError::Impossible(e.to_string()))?;
-        Ok((spec.name.clone(), metric.compute(outcomes, evaluation.task.labels.len())))
+/// The task's metrics, and where texts are written their bootstrap intervals.
+pub(super) fn measured(
+    evaluation: &Evaluation,
+    outcomes: &[Outcome],
+) -> Result<(Estimates, BTreeMap<String, Interval>), EvalError> {
+    let task = &evaluation.task;
+    let find = |spec: &crate::tasks::MetricSpec| {
+        metrics::find(&spec.name).map_err(|e| EvalError::Impossible(e.to_string()))
     };
-    evaluation.task.metrics.iter().map(estimate).collect()
+    let found = task.metrics.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let name = |metric: &&metrics::Metric| metric.name.to_owned();
+    if !task.is_written() {
+        let estimate =
+            |metric: &&metrics::Metric| (name(metric), metric.compute(outcomes, task.labels.len()));
+        return Ok((found.iter().map(estimate).collect(), BTreeMap::new()));
+    }
+    let all = metrics::measure_all(&found, outcomes, 0);
+    let named = || found.iter().map(name).zip(&all);
+    let scores = named().map(|(name, measured)| (name, measured.map(|m| m.estimate))).collect();
+    let intervals = named().filter_map(|(name, measured)| Some((name, (*measured)?.interval?))).collect();
+    Ok((scores, intervals))
+}
+
+/// What is logged of an answer: its candidates; or of each text its log-probability, and whether it ended by itself.
+fn responses(answer: &Answer) -> Vec<CandidateScore> {
+    let text = |filling: &Filling| CandidateScore {
+        score: filling.log_prob,
+        num_tokens: filling.num_tokens,
+        is_greedy: filling.is_ended,
+    };
+    answer.candidates.iter().copied().chain(answer.fillings.iter().map(text)).collect()
 }
 
 /// An error and its causes in one line.
@@ -327,9 +381,13 @@ impl Evaluation {
     }
 }
 
-fn outcome(sample: &Sample, answer: Option<&Answer>, reads_texts: bool) -> Outcome {
+fn outcome(task: &Task, sample: &Sample, answer: Option<&Answer>, reads_texts: bool) -> Outcome {
     let predicted = answer.and_then(|answer| sample.predict(answer));
     let prediction = match predicted {
+        None if sample.is_written() => {
+            let text = answer.and_then(|answer| sample.written(answer));
+            text.map_or(Prediction::None, |text| Prediction::Text(task.scored_text(text)))
+        }
         None => Prediction::None,
         Some(index) if reads_texts => {
             sample.candidate(index).map_or(Prediction::None, |text| Prediction::Text(text.into()))

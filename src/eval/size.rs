@@ -37,7 +37,8 @@ impl Job {
             let samples = self.task.samples(&self.data, Split::Train, &self.form)?;
             for sample in first_units(samples, self.recipe.train_limit.unwrap_or(usize::MAX)) {
                 size.train_samples += 1;
-                size.train_tokens += tokens(&sample?.request);
+                let example = self.task.example(sample?, self.form.loss)?;
+                size.train_tokens += model.learning_cost(&example).map_or(0, |cost| cost.computed as u64);
             }
         }
         Ok(size)

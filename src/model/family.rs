@@ -47,6 +47,11 @@ impl Family {
         matches!(self, Self::Bert | Self::Roberta)
     }
 
+    /// Can it write texts?
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Glm)
+    }
+
     /// The family that a `config.json` names by its `model_type`. One that names none, and none there at all, are a
     /// GLM's: the official code writes no such file.
     ///

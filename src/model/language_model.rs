@@ -17,6 +17,14 @@ pub trait LanguageModel {
     /// When this model cannot answer the request: it is too long, or of a kind the family has no form for.
     fn cost(&self, request: &Request) -> Result<Cost, ModelError>;
 
+    /// What reading an example would take, to learn from it. [`Cost::flops`] is that of the forward pass.
+    ///
+    /// # Errors
+    /// Those of [`LanguageModel::cost`].
+    fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        self.cost(&example.request)
+    }
+
     /// Answers, in the order of the requests. An answer does not depend on what else is in the batch.
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError>;
 
@@ -39,7 +47,7 @@ pub trait LanguageModel {
 /// What answering a request takes, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Tokens that the model computes.
+    /// Tokens that the model computes; where texts are written, the most that it may have to compute.
     pub computed: usize,
     /// Tokens of a copy of the context for each candidate, each padded to the longest that is allowed: what
     /// the official code computes.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::metrics::suite::SuiteScore;
+use crate::stats::intervals::Interval;
 use crate::stats::{self, Estimate, Spread};
 
 /// Raised when a reader of older records would misread a newer one.
@@ -215,6 +216,29 @@ impl Cost {
     }
 }
 
+/// What befell texts that were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextCounts {
+    /// Samples whose source was cut because it was too long.
+    pub cut_sources: usize,
+    /// Blanks that were filled.
+    pub blanks: usize,
+    /// Those whose text did not end by itself, and was cut at the limit.
+    pub unended_blanks: usize,
+    /// Samples whose answer has no words, which are scored as that.
+    pub empty: usize,
+}
+
+impl TextCounts {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.cut_sources += other.cut_sources;
+        self.blanks += other.blanks;
+        self.unended_blanks += other.unended_blanks;
+        self.empty += other.empty;
+    }
+}
+
 /// The state after an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
@@ -226,7 +250,7 @@ pub struct Epoch {
     pub train_loss: Option<f64>,
     /// Learning rate of its last update.
     pub learning_rate: Option<f64>,
-    /// Scores after it.
+    /// Scores after it; none where it was not scored, as texts are only where an epoch may count.
     pub scores: Estimates,
     /// Wall-clock seconds.
     pub secs: Option<f64>,
@@ -260,6 +284,12 @@ pub struct SeedRun {
     /// by likelihood: by the way's name (see `request::Likelihood`). `raw` is what the other scores are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub normalized: BTreeMap<String, Estimates>,
+    /// 95 % bootstrap intervals of the scores of the epoch that counts, for tasks that are answered with texts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub intervals: BTreeMap<String, Interval>,
+    /// What befell the texts of the epoch that counts, for tasks that are answered with texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<TextCounts>,
     /// Samples that failed; each counts as wrong.
     pub failed_samples: usize,
     /// The file of this seed's samples; `None` in records of older programs, which have them under the usual name.
@@ -296,6 +326,8 @@ impl SeedRun {
             best,
             last: scores,
             normalized: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            texts: None,
             failed_samples: 0,
             samples: None,
             cost: Cost::default(),
@@ -311,8 +343,7 @@ impl SeedRun {
         let (best_epoch, best) = best.map(|epoch| (epoch.epoch, epoch.scores.clone())).unzip();
         let last = epochs.last().map(|epoch| epoch.scores.clone()).unwrap_or_default();
         let (best, cost) = (best.unwrap_or_default(), Cost::default());
-        let normalized = BTreeMap::new();
-        Self { seed, epochs, best_epoch, best, last, normalized, failed_samples: 0, samples: None, cost }
+        Self { epochs, best_epoch, best, cost, ..Self::untrained(seed, last) }
     }
 }
 
@@ -361,6 +392,10 @@ pub struct TaskRecord {
     pub runs: Vec<SeedRun>,
     /// One a metric, over the seeds. See [`TaskRecord::summarize`].
     pub scores: BTreeMap<String, Scores>,
+    /// What needs no model, scored by the same metrics on the same samples: by its name. For tasks that are answered
+    /// with texts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baselines: BTreeMap<String, Estimates>,
     /// Of this task.
     pub cost: Cost,
 }

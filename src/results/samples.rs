@@ -41,7 +41,8 @@ pub struct SampleLine {
     pub target: Value,
     /// What was asked; `null` without `--log-samples`.
     pub arguments: Option<Value>,
-    /// One list a candidate, of one response: its score, and whether greedy decoding would give it.
+    /// One list a candidate, of one response: its score, and whether greedy decoding would give it. Of a text that was
+    /// written: its log-probability, and whether it ended by itself.
     pub resps: Vec<Vec<(Option<f64>, bool)>>,
     /// The responses that count: the first of each candidate.
     pub filtered_resps: Vec<(Option<f64>, bool)>,

@@ -55,16 +55,26 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
             format!("the name {:?} should have only letters, digits, `_` and `-`", file.name),
         );
     }
-    if file.labels.len() < 2 {
-        return problem("labels", "a task needs at least two labels".into());
+    match (file.kind == Kind::Generate, file.labels.len()) {
+        (false, 0 | 1) => return problem("labels", "a task needs at least two labels".into()),
+        (true, 1..) => return problem("labels", "a task that is answered with texts has no labels".into()),
+        _ => {}
     }
     if file.metrics.is_empty() {
         return problem("metrics", "a task needs at least one metric".into());
     }
     for metric in &file.metrics {
         // The message names the nearest and all there are.
-        if let Err(error) = metrics::find(&metric.name) {
-            return problem(&format!("{:?}", metric.name), error.to_string());
+        let place = format!("{:?}", metric.name);
+        match metrics::find(&metric.name) {
+            Err(error) => return problem(&place, error.to_string()),
+            Ok(metric) if file.kind == Kind::Generate && !metric.reads_texts => {
+                return problem(
+                    &place,
+                    format!("{} compares labels, and here texts are answered", metric.name),
+                );
+            }
+            Ok(_) => {}
         }
     }
     if file.kind == Kind::Choice && file.choices.is_empty() && file.data.adapter.is_none() {
@@ -74,6 +84,7 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
         );
     }
     check_patterns(file, |template| known_field(template, false))?;
+    check_generation(file, |template| known_field(template, false))?;
     check_text_to_text(file, |template| known_field(template, false))?;
     check_recipe(file)?;
     file.choices.iter().try_for_each(|template| known_field(template, false))?;
@@ -116,12 +127,22 @@ fn check_patterns(
             return problem(&place, format!("pattern {} is there twice", pattern.id));
         }
         let parts = pattern.side_a.iter().chain(&pattern.side_b);
-        let blanks = parts.clone().filter(|part| **part == PartSpec::Blank).count();
+        let is_blank = |part: &&PartSpec| match file.kind {
+            Kind::Generate => part.is_blank(),
+            Kind::Word | Kind::Choice => **part == PartSpec::Blank,
+        };
+        let blanks = parts.clone().filter(is_blank).count();
         if blanks != 1 {
             return problem(
                 &place,
                 format!("pattern {} has {blanks} blanks (\"[MASK]\") instead of one", pattern.id),
             );
+        }
+        let with_blanks = parts.clone().any(|part| *part == PartSpec::WithBlanks);
+        if with_blanks != pattern.masked_share.is_some_and(|share| share > 0.0 && share < 1.0) {
+            let what = "a pattern has `masked_share`, a number between 0 and 1, with a \"[TEXT WITH BLANKS]\", \
+                        and neither without the other";
+            return problem(&place, what.into());
         }
         for part in parts {
             if let PartSpec::Text { template, .. } = part {
@@ -148,6 +169,44 @@ fn check_patterns(
     Ok(())
 }
 
+/// A text to write and to score, where there are to be texts, and lengths to write it with.
+fn check_generation(
+    file: &TaskFile,
+    known_field: impl Fn(&Template) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let problem =
+        |place: &str, what: &str| Err(Problem { place: place.to_owned(), what: what.to_owned(), near: None });
+    let Some(spec) = file.generation.as_ref().filter(|_| file.kind == Kind::Generate) else {
+        return match (file.kind == Kind::Generate, &file.generation) {
+            (true, None) => problem("kind", "a task of kind \"generate\" needs a [generation] table"),
+            (false, Some(_)) => {
+                problem("[generation]", "only a task of kind \"generate\" has a [generation] table")
+            }
+            _ => Ok(()),
+        };
+    };
+    std::iter::once(&spec.reference).chain(&spec.target).try_for_each(known_field)?;
+    let with_blanks = file
+        .patterns
+        .iter()
+        .flat_map(|p| p.side_a.iter().chain(&p.side_b))
+        .any(|p| *p == PartSpec::WithBlanks);
+    if spec.target.is_none() != with_blanks {
+        let what = "the [generation] table has a `target`, except with \"[TEXT WITH BLANKS]\", whose blanks have their own";
+        return problem("[generation]", what);
+    }
+    if with_blanks && file.data.adapter.is_none() {
+        return problem("[TEXT WITH BLANKS]", "only an adapter puts blanks in a text");
+    }
+    match file.recipe.decoding().problem() {
+        Some(what) => problem("[recipe]", &what),
+        None if file.recipe.max_tokens <= file.recipe.max_new_tokens.unwrap_or(0) => {
+            problem("max_tokens =", "max_tokens, source and text together, should be above max_new_tokens")
+        }
+        None => Ok(()),
+    }
+}
+
 /// No blank, fields that are known, a word for each label or for none.
 fn check_text_to_text(
     file: &TaskFile,
@@ -157,10 +216,8 @@ fn check_text_to_text(
     let problem = |what: String, near| Err(Problem { place: "[text_to_text]".into(), what, near });
     for part in &spec.input {
         match part {
-            PartSpec::Blank => {
-                return problem("text to text has no blank: the answer is a whole text".into(), None);
-            }
             PartSpec::Text { template, .. } => known_field(template)?,
+            _ => return problem("text to text has no blank: the answer is a whole text".into(), None),
         }
     }
     if spec.input.is_empty() {
@@ -174,7 +231,7 @@ fn check_text_to_text(
     if let Some((label, _)) = spec.words.iter().find(|(_, word)| word.trim().is_empty()) {
         return problem(format!("text_to_text: the word for the label `{label}` is empty"), None);
     }
-    let may_have_none = file.kind == Kind::Choice && spec.words.is_empty();
+    let may_have_none = file.kind != Kind::Word && spec.words.is_empty();
     match labels.iter().find(|label| !spec.words.contains_key(*label)) {
         Some(label) if !may_have_none => {
             problem(format!("text_to_text has no word for the label `{label}`"), None)
@@ -190,10 +247,17 @@ fn check_recipe(file: &TaskFile) -> Result<(), Problem> {
         let what = format!("the recipe's pattern {} isn't there", file.recipe.pattern);
         return problem("[recipe]", what);
     }
-    match recipe_problem(&file.recipe) {
-        Some((key, what)) => problem(&format!("{key} ="), what),
-        None => Ok(()),
+    if let Some((key, what)) = recipe_problem(&file.recipe) {
+        return problem(&format!("{key} ="), what);
     }
+    for (name, settings) in &file.variants {
+        let recipe = file.recipe.with(settings);
+        let what = recipe.map_or_else(Some, |recipe| recipe_problem(&recipe).map(|(_, what)| what));
+        if let Some(what) = what {
+            return problem(&format!("variants.{name}"), format!("variant {name}: {what}"));
+        }
+    }
+    Ok(())
 }
 
 /// A number in a recipe that can't be learned with: its key, and what is wrong.
@@ -203,7 +267,12 @@ pub fn recipe_problem(recipe: &Recipe) -> Option<(&'static str, String)> {
     if let Some((key, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
         return Some((key, format!("the recipe's {key} is 0")));
     }
-    let shares = [("warmup", recipe.warmup), ("decay_to", recipe.decay_to), ("dropout", recipe.dropout)];
+    let shares = [
+        ("warmup", recipe.warmup),
+        ("decay_to", recipe.decay_to),
+        ("dropout", recipe.dropout),
+        ("label_smoothing", recipe.label_smoothing.unwrap_or(0.0)),
+    ];
     if let Some((key, value)) = shares.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
         return Some((key, format!("the recipe's {key} should be within 0 and 1, not {value}")));
     }

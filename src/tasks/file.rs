@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{TaskError, nearest};
 use super::template::Template;
-use crate::request::Loss;
+use super::texts;
+use crate::request::{BlankLength, Cut, Decoding, Edges, Loss};
 
 /// A task file, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,7 +34,8 @@ pub struct TaskFile {
     pub description: String,
     /// What kind of question it is.
     pub kind: Kind,
-    /// The labels, in their official order and spelling.
+    /// The labels, in their official order and spelling; none where texts are answered.
+    #[serde(default)]
     pub labels: Vec<Label>,
     /// Where the rows are and how they are read.
     pub data: DataSpec,
@@ -51,12 +53,18 @@ pub struct TaskFile {
     /// How a text-to-text model is asked, if there is such a form.
     #[serde(default)]
     pub text_to_text: Option<TextToTextSpec>,
+    /// What is written, and what it is scored against, where texts are answered.
+    #[serde(default)]
+    pub generation: Option<GenerationSpec>,
     /// The metrics; the first selects the best epoch.
     pub metrics: Vec<MetricSpec>,
     /// What the first metric is without any skill.
     pub chance: Chance,
     /// How it is fine-tuned.
     pub recipe: Recipe,
+    /// Other published recipes, by what is added to the task's name: the settings in which they differ.
+    #[serde(default)]
+    pub variants: BTreeMap<String, toml::Table>,
     /// Where the task and this form of it come from.
     pub source: Source,
 }
@@ -69,6 +77,8 @@ pub enum Kind {
     Word,
     /// Which of the sample's own texts belongs in the blank?
     Choice,
+    /// Which text belongs in the blank? It is written, a token at a time.
+    Generate,
 }
 
 /// A label: a text or a number, as the official files spell it.
@@ -192,6 +202,18 @@ pub enum Change {
     NoFinalPunctuation,
     /// The first letter becomes lower-case.
     LowercaseFirst,
+    /// White space becomes single spaces, ends of lines too.
+    OneLine,
+    /// Lines are parted by `[SEP]`.
+    LinesToSeparators,
+    /// What `[SEP]` parts becomes a line each.
+    SeparatorsToLines,
+    /// Brackets and unknown words of Gigaword as the published code spells them.
+    Gigaword,
+    /// Unknown words of the Yahoo answers as the published code spells them.
+    Yahoo,
+    /// Lower-case words and marks between spaces, as BERT's uncased tokenizer parts them.
+    BertWords,
 }
 
 impl Change {
@@ -200,6 +222,12 @@ impl Change {
         match self {
             Change::AsciiQuotes => ascii_quotes(text),
             Change::TrimEnd => text.trim_end().to_owned(),
+            Change::OneLine => texts::one_line(text),
+            Change::LinesToSeparators => texts::lines_to_separators(text),
+            Change::SeparatorsToLines => texts::separators_to_lines(text),
+            Change::Gigaword => texts::gigaword(text),
+            Change::Yahoo => text.replace("_UNK", texts::UNKNOWN),
+            Change::BertWords => texts::bert_words(text),
             Change::NoFinalPunctuation => {
                 text.trim_end_matches(|c: char| c.is_ascii_punctuation()).to_owned()
             }
@@ -253,7 +281,7 @@ impl<'de> Deserialize<'de> for FieldSpec {
 }
 
 /// One pattern: how a sample becomes a cloze.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatternSpec {
     /// Its number in the published code.
@@ -263,16 +291,24 @@ pub struct PatternSpec {
     /// The parts of side B, if it has one.
     #[serde(default)]
     pub side_b: Vec<PartSpec>,
+    /// Share of the words that an adapter puts blanks in the place of, where the pattern has a text with blanks.
+    #[serde(default)]
+    pub masked_share: Option<f64>,
     /// The word that stands for each label, with its leading space; none for questions with choices.
     #[serde(default)]
     pub words: BTreeMap<String, String>,
 }
 
-/// A part of a pattern: `"[MASK]"`, a text with fields, or `{ shorten = "text with fields" }`.
+/// A part of a pattern: `"[MASK]"`, a text with fields, or `{ shorten = "text with fields" }`; where texts are answered
+/// also `"[sMASK]"`, `"[gMASK]"` and `"[TEXT WITH BLANKS]"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartSpec {
     /// The blank.
     Blank,
+    /// A blank for a longer text, where the model has a token of its own for it.
+    LongBlank(BlankLength),
+    /// A text in which an adapter has put blanks; the text between them may be cut.
+    WithBlanks,
     /// Text with fields.
     Text {
         /// The text.
@@ -284,6 +320,21 @@ pub enum PartSpec {
 
 /// How the blank is written in a task file.
 pub const BLANK: &str = "[MASK]";
+
+/// How the parts are written that stand for themselves.
+const SPECIAL_PARTS: [(&str, PartSpec); 4] = [
+    (BLANK, PartSpec::Blank),
+    ("[sMASK]", PartSpec::LongBlank(BlankLength::Sentences)),
+    ("[gMASK]", PartSpec::LongBlank(BlankLength::Rest)),
+    ("[TEXT WITH BLANKS]", PartSpec::WithBlanks),
+];
+
+impl PartSpec {
+    /// Is it to be filled?
+    pub fn is_blank(&self) -> bool {
+        matches!(self, Self::Blank | Self::LongBlank(_) | Self::WithBlanks)
+    }
+}
 
 impl<'de> Deserialize<'de> for PartSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -301,13 +352,14 @@ impl<'de> Deserialize<'de> for PartSpec {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<PartSpec, E> {
-                if text == BLANK {
-                    return Ok(PartSpec::Blank);
-                }
-                if text.contains(BLANK) {
-                    return Err(E::custom(format!(
-                        "the blank \"{BLANK}\" must be a part of its own in {text:?}"
-                    )));
+                for (name, part) in SPECIAL_PARTS {
+                    if text == name {
+                        return Ok(part);
+                    }
+                    if text.contains(name) {
+                        let what = format!("the blank \"{name}\" must be a part of its own in {text:?}");
+                        return Err(E::custom(what));
+                    }
                 }
                 let template = Template::try_from(text.to_owned()).map_err(E::custom)?;
                 Ok(PartSpec::Text { template, shortenable: false })
@@ -388,6 +440,24 @@ pub struct TextToTextSpec {
     pub words: BTreeMap<String, String>,
 }
 
+/// What is written into the blanks, and what it is scored against.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationSpec {
+    /// The text of the only blank, to learn from; none where an adapter gives a text a blank.
+    #[serde(default)]
+    pub target: Option<Template>,
+    /// The right text, to score against.
+    pub reference: Template,
+    /// What is done to answers and right texts before they are compared, in this order.
+    #[serde(default)]
+    pub scored_as: Vec<Change>,
+    /// Which edges of the prompt are those of a whole text.
+    pub edges: Edges,
+    /// Where a source that is too long is cut.
+    pub cut: Cut,
+}
+
 /// A metric of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -420,7 +490,7 @@ pub struct Recipe {
     pub batch_size: usize,
     /// What is minimised.
     pub loss: Loss,
-    /// A choice's log-probability is divided by its number of tokens to this power.
+    /// A choice's or text's log-probability is divided by its number of tokens to this power.
     pub length_penalty: f64,
     /// The highest learning rate.
     pub learning_rate: f64,
@@ -442,6 +512,46 @@ pub struct Recipe {
     pub clip_grad: f64,
     /// Dropout of embeddings, attention and residual branches.
     pub dropout: f64,
+    /// Share of each token's target that is spread over the vocabulary, where texts are learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_smoothing: Option<f64>,
+    /// A text that has not ended by then is cut there. Like what follows, of texts that are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+    /// A text does not end before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_new_tokens: Option<usize>,
+    /// No run of so many tokens appears twice in a text; 0 allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_repeat_ngram_size: Option<usize>,
+    /// Texts that are pursued side by side; 1 takes the best token each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_beams: Option<usize>,
+}
+
+impl Recipe {
+    /// The recipe with some settings of a variant.
+    ///
+    /// # Errors
+    /// When the variant has an unknown key or a value of the wrong type.
+    pub fn with(&self, variant: &toml::Table) -> Result<Self, String> {
+        let mut recipe = serde_json::to_value(self).expect("a recipe is plain data");
+        for (key, value) in variant {
+            recipe[key] = serde_json::to_value(value).map_err(|error| error.to_string())?;
+        }
+        serde_json::from_value(recipe).map_err(|error| error.to_string())
+    }
+
+    /// How texts are searched.
+    pub fn decoding(&self) -> Decoding {
+        Decoding {
+            min_new_tokens: self.min_new_tokens.unwrap_or(0),
+            no_repeat_ngram_size: self.no_repeat_ngram_size.unwrap_or(0),
+            num_beams: self.num_beams.unwrap_or(1),
+            length_penalty: self.length_penalty,
+            ..Decoding::greedy(self.max_new_tokens.unwrap_or(0))
+        }
+    }
 }
 
 /// How a learning rate falls.

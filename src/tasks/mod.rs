@@ -13,11 +13,12 @@ mod stream;
 pub mod submission;
 mod task;
 pub mod template;
+mod texts;
 
 pub use check::recipe_problem;
 pub use error::TaskError;
 pub(crate) use error::nearest;
-pub use file::{Chance, Decay, Kind, MetricSpec, Recipe};
+pub use file::{Chance, Decay, GenerationSpec, Kind, MetricSpec, Recipe};
 pub use located::{Provenance, TaskData};
 pub use sample::{Reading, Sample, Split};
 pub use stream::Samples;
@@ -38,6 +39,7 @@ macro_rules! files {
 pub const FILES: &[(&str, &str, &str)] = files! {
     "superglue": "boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc", "ax_b", "ax_g";
     "lm": "lambada";
+    "nlg": "cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill";
 };
 
 /// The recipes of families other than GLM, whose recipes are in the task files: what differs from these, by suite or task.
@@ -49,19 +51,25 @@ pub const FAMILY_RECIPES: &[(&str, &str)] = &[
     ("t5", include_str!("../../recipes/t5.toml")),
 ];
 
-/// The suites: groups of tasks whose scores are averaged.
-pub const SUITES: &[(&str, &[&str])] = &[(
+/// The suites: groups of tasks. The scores of the first one's are averaged.
+pub const SUITES: &[(&str, &[&str])] = &[
     // ReCoRD first, as in the GLM paper's table; the diagnostics aren't part of the average.
-    "superglue",
-    &["record", "copa", "wsc", "rte", "boolq", "wic", "cb", "multirc"],
-)];
+    ("superglue", &["record", "copa", "wsc", "rte", "boolq", "wic", "cb", "multirc"]),
+    ("summarization", &["cnn_dm", "xsum", "gigaword"]),
+    ("nlg", &["cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill"]),
+];
+
+/// Does a suite have an average?
+pub fn is_averaged(suite: &str) -> bool {
+    suite.eq_ignore_ascii_case("superglue")
+}
 
 /// The names of the tasks inside the binary.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, ..)| *name)
 }
 
-/// The tasks of a suite, whose scores are averaged.
+/// The tasks of a suite.
 pub fn suite(name: &str) -> Option<Vec<&'static str>> {
     let (_, tasks) = SUITES.iter().find(|(suite, _)| suite.eq_ignore_ascii_case(name))?;
     Some(tasks.to_vec())

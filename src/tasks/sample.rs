@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::metrics::LogProb;
-use crate::request::{Answer, Ask, Request};
+use crate::request::{Answer, Ask, Part, Prompt, Request};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,6 +60,10 @@ pub enum Reading {
     Greedy,
     /// The same, whatever would come after it (LAMBADA).
     Continuation,
+    /// There is no label: the text that was written is the answer.
+    Text,
+    /// There is no label: the whole prompt is the answer, with the texts that were written in its blanks.
+    WholeText,
 }
 
 /// One sample.
@@ -87,6 +91,8 @@ pub struct Sample {
     pub group: Option<String>,
     /// `ReCoRD`: the texts of all right answers; else the right label's name, if there is one.
     pub references: Vec<String>,
+    /// The right texts of the blanks, to learn from; none where candidates are scored.
+    pub targets: Vec<String>,
 }
 
 impl Sample {
@@ -97,6 +103,7 @@ impl Sample {
             Reading::Best => best,
             Reading::FirstIsBest => usize::from(best == 0),
             Reading::Greedy | Reading::Continuation => usize::from(answer.candidates[0].is_greedy),
+            Reading::Text | Reading::WholeText => return None,
         })
     }
 
@@ -110,6 +117,40 @@ impl Sample {
             num_words: text.split_whitespace().count() as u64,
             num_bytes: text.len() as u64,
         })
+    }
+
+    /// The text that an answer amounts to, for samples that are answered with texts; `None` when a blank has none.
+    pub fn written(&self, answer: &Answer) -> Option<String> {
+        let mut fillings = answer.fillings.iter().map(|filling| filling.text.as_str());
+        if self.reading != Reading::WholeText {
+            return fillings.next().map(str::to_owned);
+        }
+        let Prompt { side_a, side_b } = &self.request.prompt;
+        let parts = side_a.iter().chain(side_b).map(|part| match part {
+            Part::Text { text, .. } => Some(text.trim()),
+            Part::Blank | Part::LongBlank(_) => fillings.next(),
+        });
+        Some(parts.collect::<Option<Vec<_>>>()?.join(" "))
+    }
+
+    /// What of the prompt is the sample's own and may be cut, as one text: the document of a summary.
+    pub fn source(&self) -> String {
+        let Prompt { side_a, side_b } = &self.request.prompt;
+        let own = side_a.iter().chain(side_b).filter_map(|part| match part {
+            Part::Text { text, shortenable: true } => Some(text.trim()),
+            _ => None,
+        });
+        own.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Is it answered with a text?
+    pub fn is_written(&self) -> bool {
+        matches!(self.reading, Reading::Text | Reading::WholeText)
+    }
+
+    /// Is the right answer known?
+    pub fn is_answered(&self) -> bool {
+        self.label.is_some() || !self.targets.is_empty()
     }
 
     /// Is one of the sample's own candidates the answer (instead of one of the task's labels)?

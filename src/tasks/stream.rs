@@ -48,7 +48,8 @@ impl<'a> Samples<'a> {
     ) -> Result<Self, TaskError> {
         files.reverse();
         let shuffles = Shuffles::draw(SEED);
-        let expansion = Expansion { task, split, head: form.head, pass: 0, row_index: 0, shuffles };
+        let (pattern, head) = (form.pattern, form.head);
+        let expansion = Expansion { task, split, pattern, head, pass: 0, row_index: 0, shuffles };
         let (items, order) = (VecDeque::new(), None);
         let mut samples =
             Self { task, split, form, files, rows: None, expansion, items, order, doc_id: 0, failed: false };

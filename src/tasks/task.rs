@@ -9,16 +9,16 @@ use super::adapters::{self, Adapter, Item, place};
 use super::check::{CANDIDATE, check, line_of};
 use super::error::{TaskError, nearest};
 use super::file::{
-    Chance, ClassifierSpec, DataSpec, FieldSpec, FileSpec, Kind, Label, MarkedSpec, MetricSpec, PartSpec,
-    PatternSpec, Recipe, Side, Source, SpanSpec, TaskFile, TextToTextSpec,
+    Chance, ClassifierSpec, DataSpec, FieldSpec, FileSpec, GenerationSpec, Kind, Label, MarkedSpec,
+    MetricSpec, PartSpec, PatternSpec, Recipe, Side, Source, SpanSpec, TaskFile, TextToTextSpec,
 };
 use super::located::TaskData;
-use super::sample::{Sample, Split};
+use super::sample::{Reading, Sample, Split};
 use super::stream::Samples;
 use super::template::Template;
 use super::{FILES, SUITES, names};
 use crate::data::locate::sha256_bytes;
-use crate::request::{Ask, Example, Loss, Part, Prompt, Request, Span};
+use crate::request::{Ask, Decoding, Example, Loss, Part, Prompt, Request, Span};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What the samples are asked with.
@@ -50,6 +50,8 @@ pub struct Form {
     pub loss: Loss,
     /// A choice's log-probability is divided by its number of tokens to this power.
     pub length_penalty: f64,
+    /// How texts are searched, where the task is answered with texts.
+    pub decoding: Option<Decoding>,
 }
 
 /// A task that can be run.
@@ -81,12 +83,16 @@ pub struct Task {
     pub classifier: Option<ClassifierSpec>,
     /// How a text-to-text model is asked, if there is such a form.
     pub text_to_text: Option<TextToTextSpec>,
+    /// What is written, and what it is scored against, where texts are answered.
+    pub generation: Option<GenerationSpec>,
     /// The metrics; the first selects.
     pub metrics: Vec<MetricSpec>,
     /// What the first metric is without any skill.
     pub chance: Chance,
     /// The published fine-tuning.
     pub recipe: Recipe,
+    /// Other published recipes, by what is added to the task's name.
+    pub variants: BTreeMap<String, toml::Table>,
     /// Where the task and this form of it come from.
     pub source: Source,
     /// SHA-256 of the task file.
@@ -105,11 +111,20 @@ impl std::fmt::Debug for Task {
 }
 
 impl Task {
-    /// A known task by its name (in any spelling of case, `-` and `_`), or a task file by its path.
+    /// A known task by its name (in any spelling of case, `-` and `_`), or one of its variants (`gigaword_paper`), or a
+    /// task file by its path.
     pub fn find(name_or_path: &str) -> Result<Self, TaskError> {
         let plain = |name: &str| name.to_lowercase().replace('-', "_");
         if let Some((_, path, text)) = FILES.iter().find(|(name, ..)| *name == plain(name_or_path)) {
             return Self::parse(text, path);
+        }
+        for (base, path, text) in FILES {
+            let rest = plain(name_or_path).strip_prefix(base).map(str::to_owned);
+            if let Some(variant) = rest.as_deref().and_then(|rest| rest.strip_prefix('_'))
+                && let Some(task) = Self::parse(text, path)?.variant(variant)
+            {
+                return Ok(task);
+            }
         }
         let path = Path::new(name_or_path);
         if path.extension().is_some_and(|extension| extension == "toml") || path.is_file() {
@@ -120,6 +135,18 @@ impl Task {
         }
         let near = nearest(name_or_path, names().chain(SUITES.iter().map(|(name, _)| *name)));
         Err(TaskError::UnknownTask { name: name_or_path.to_owned(), near })
+    }
+
+    /// The task with another of its published recipes.
+    fn variant(self, name: &str) -> Option<Self> {
+        let recipe = self.recipe.with(self.variants.get(name)?).expect("the task file was checked");
+        Some(Self {
+            name: format!("{}_{name}", self.name),
+            title: format!("{} ({name})", self.title),
+            recipe,
+            variants: BTreeMap::new(),
+            ..self
+        })
     }
 
     /// Opens a task file.
@@ -159,9 +186,11 @@ impl Task {
             patterns: parsed.patterns,
             classifier: parsed.classifier,
             text_to_text: parsed.text_to_text,
+            generation: parsed.generation,
             metrics: parsed.metrics,
             chance: parsed.chance,
             recipe: parsed.recipe,
+            variants: parsed.variants,
             source: parsed.source,
             sha256: sha256_bytes(text.as_bytes()),
             file: file.to_owned(),
@@ -181,7 +210,24 @@ impl Task {
             max_tokens: self.recipe.max_tokens,
             loss: self.recipe.loss,
             length_penalty: self.recipe.length_penalty,
+            decoding: self.decoding(&self.recipe),
         }
+    }
+
+    /// Is it answered with texts?
+    pub fn is_written(&self) -> bool {
+        self.kind == Kind::Generate
+    }
+
+    /// How texts are searched by a recipe, where the task is answered with texts.
+    pub fn decoding(&self, recipe: &Recipe) -> Option<Decoding> {
+        (self.kind == Kind::Generate).then(|| recipe.decoding())
+    }
+
+    /// A text in the form in which it is compared.
+    pub fn scored_text(&self, text: String) -> String {
+        let changes = self.generation.iter().flat_map(|spec| &spec.scored_as);
+        changes.fold(text, |text, change| change.apply(&text))
     }
 
     /// A pattern by its id.
@@ -268,7 +314,11 @@ impl Task {
 
     /// A sample as an example, learned by a loss of the recipe; what has no wrong candidates has one loss only.
     pub fn example(&self, sample: Sample, loss: Loss) -> Result<Example, TaskError> {
-        use super::sample::Reading;
+        if sample.is_written() {
+            let label_smoothing = self.recipe.label_smoothing.unwrap_or(0.0);
+            let example = Example::of_candidates(sample.request, 0, Loss::Generative);
+            return Ok(Example { texts: sample.targets, label_smoothing, ..example });
+        }
         let label = sample
             .label
             .ok_or_else(|| TaskError::Unlabelled { task: self.name.clone(), guid: sample.guid.clone() })?;
@@ -277,7 +327,7 @@ impl Task {
         let loss = match (&sample.request.ask, sample.reading) {
             (Ask::Classify { .. }, _) => Loss::CrossEntropy, // the published losses are those of the cloze
             (_, Reading::Greedy | Reading::Continuation) => Loss::Generative,
-            (_, Reading::Best | Reading::FirstIsBest) => loss,
+            (_, _) => loss,
         };
         Ok(Example::of_candidates(sample.request, label, loss))
     }
@@ -313,18 +363,26 @@ impl Task {
             ask: match form.head {
                 Head::Cloze => self.cloze(&candidates, form)?,
                 Head::Classifier => self.classify(&item, form)?,
-                Head::TextToText => self.texts(candidates.clone(), form),
+                Head::TextToText => self.texts(candidates.clone(), form)?,
             },
             max_tokens: form.max_tokens,
         };
         let own =
             |label: usize| item.references.is_empty().then(|| self.labels.get(label).cloned()).flatten();
-        let references = match item.label.and_then(own) {
+        let mut references = match item.label.and_then(own) {
             Some(name) => vec![name],
-            None => item.references,
+            None => item.references.clone(),
         };
+        let (mut reading, mut targets) = (item.reading, Vec::new());
+        if let Some(spec) = &self.generation {
+            references = vec![self.scored_text(self.fill(&spec.reference, &item)?)];
+            (reading, targets) = match &spec.target {
+                Some(target) => (Reading::Text, vec![self.fill(target, &item)?]),
+                None => (Reading::WholeText, item.blanked.targets.clone()),
+            };
+        }
         let candidates = candidates.iter().map(|candidate| candidate.trim_start().to_owned()).collect();
-        let Item { guid, label, official_label, reading, group, .. } = item;
+        let Item { guid, label, official_label, group, .. } = item;
         Ok(Sample {
             guid,
             doc_id,
@@ -336,18 +394,24 @@ impl Task {
             candidates,
             group,
             references,
+            targets,
         })
     }
 
     /// The parts of a prompt, with the item's fields.
     fn parts(&self, parts: &[PartSpec], item: &Item) -> Result<Vec<Part>, TaskError> {
-        let part = |part: &PartSpec| match part {
-            PartSpec::Blank => Ok(Part::Blank),
-            PartSpec::Text { template, shortenable } => {
-                Ok(Part::Text { text: self.fill(template, item)?, shortenable: *shortenable })
+        let mut filled = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                PartSpec::Blank => filled.push(Part::Blank),
+                PartSpec::LongBlank(length) => filled.push(Part::LongBlank(*length)),
+                PartSpec::WithBlanks => filled.extend(with_blanks(&item.blanked.literals)),
+                PartSpec::Text { template, shortenable } => {
+                    filled.push(Part::Text { text: self.fill(template, item)?, shortenable: *shortenable });
+                }
             }
-        };
-        parts.iter().map(part).collect()
+        }
+        Ok(filled)
     }
 
     fn text_to_text(&self) -> &TextToTextSpec {
@@ -355,14 +419,17 @@ impl Task {
     }
 
     /// Whole texts to answer with, to their end: what stands for the labels, or the sample's own candidates.
-    fn texts(&self, candidates: Vec<String>, form: &Form) -> Ask {
+    fn texts(&self, candidates: Vec<String>, form: &Form) -> Result<Ask, TaskError> {
+        if self.kind == Kind::Generate {
+            return self.cloze(&candidates, form);
+        }
         let words = &self.text_to_text().words;
         let words: Vec<String> =
             self.labels.iter().filter_map(|label| Some(format!(" {}", words.get(label)?.trim()))).collect();
-        match words.is_empty() {
+        Ok(match words.is_empty() {
             true => Ask::Choice { candidates, end_of_piece: true, length_penalty: form.length_penalty },
             false => Ask::Choice { candidates: words, end_of_piece: true, length_penalty: 0.0 },
-        }
+        })
     }
 
     /// The sample's own candidates, with their leading space.
@@ -379,6 +446,10 @@ impl Task {
     }
 
     fn cloze(&self, candidates: &[String], form: &Form) -> Result<Ask, TaskError> {
+        if let Some(spec) = &self.generation {
+            let decoding = form.decoding.clone().unwrap_or_else(|| self.recipe.decoding());
+            return Ok(Ask::Generate { decoding, edges: spec.edges, cut: spec.cut });
+        }
         if self.kind == Kind::Choice {
             let length_penalty = form.length_penalty;
             return Ok(Ask::Choice { candidates: candidates.to_vec(), end_of_piece: true, length_penalty });
@@ -497,4 +568,18 @@ impl Task {
         let changes = spec.into_iter().flat_map(|spec| &spec.apply);
         Ok(changes.fold(text, |text, change| change.apply(&text)))
     }
+}
+
+/// The parts of a text with a blank between any two of its literals, which may be cut.
+fn with_blanks(literals: &[String]) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(2 * literals.len());
+    for (place, literal) in literals.iter().enumerate() {
+        if place > 0 {
+            parts.push(Part::Blank);
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text { text: literal.clone(), shortenable: true });
+        }
+    }
+    parts
 }

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/superglue");
 
+/// Rows of the generation tasks.
+pub const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/nlg");
+
 /// `glm-eval run` with these words (separated by white space) on `data`, into `out`.
 pub fn command_on(data: &Path, words: &str, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));

@@ -164,7 +164,7 @@ impl Run {
         for name in self.args.task_names() {
             let names = match tasks::suite(name) {
                 Some(names) => {
-                    is_suite = true;
+                    is_suite |= tasks::is_averaged(name);
                     names.into_iter().map(String::from).collect()
                 }
                 None => vec![name.to_string()],

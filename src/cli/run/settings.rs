@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Most tokens of a sequence [default: the recipe's]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    /// Texts pursued side by side, where texts are written; 1 takes the best token each time [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    num_beams: Option<usize>,
     /// Evaluation samples: a number, or a share such as 0.1. Whole questions for MultiRC, whole queries
     /// for ReCoRD
     #[arg(short = 'L', long, value_name = "N|0.x")]
@@ -254,6 +257,7 @@ impl RunArgs {
             ("learning_rate", self.learning_rate.map(|rate| json!(rate))),
             ("batch_size", self.train_batch_size.map(|n| json!(n))),
             ("max_tokens", self.max_length.map(|n| json!(n))),
+            ("num_beams", self.num_beams.map(|n| json!(n))),
             ("train_limit", self.train_limit.map(|n| json!(n))),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()

@@ -10,7 +10,7 @@ use crate::eval::{self, Job, Settings};
 use crate::metrics;
 use crate::model::{ModelSource, weights};
 use crate::results::Record;
-use crate::results::ours::{Mode, Rule, Scores, TaskRecord};
+use crate::results::ours::{Mode, Rule, Scores, TaskRecord, TextCounts};
 use crate::stats::Estimate;
 
 /// The tables of a run: one table for all models, and what to know about each.
@@ -59,6 +59,20 @@ fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<(
                     shown(selected.and_then(|e| e.stderr), metrics::scale(metric)),
                     selected.map_or_else(|| "-".into(), |e| e.n.to_string()),
                     if row == 0 { percent(task.chance_level) } else { String::new() },
+                ]);
+            }
+            // They are the same for all models.
+            for (baseline, scores) in tasks.first().iter().flat_map(|(_, task)| &task.baselines) {
+                let estimate = scores.get(metric).copied().flatten();
+                let [value, stderr, n] = cells(estimate);
+                table.add_row(vec![
+                    String::new(),
+                    String::new(),
+                    baseline.clone(),
+                    value,
+                    stderr,
+                    n,
+                    String::new(),
                 ]);
             }
         }
@@ -111,6 +125,13 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
                     .map_or_else(String::new, |scores| over_seeds(task, metric, scores, ours.selection.rule)),
             ]);
         }
+        for (baseline, scores) in &task.baselines {
+            for (row, metric) in task.metrics.iter().enumerate() {
+                let [value, stderr, n] = cells(scores.get(metric).copied().flatten());
+                let name = if row == 0 { format!("  {baseline}") } else { String::new() };
+                table.add_row(vec![name, metric.clone(), value, stderr, n, String::new(), String::new()]);
+            }
+        }
     }
     if let Some(suite) = &ours.suite {
         let (value, stderr) =
@@ -132,6 +153,12 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     }
     writeln!(out, "{table}")?;
     notes(record).iter().try_for_each(|note| writeln!(out, "  {note}"))
+}
+
+/// Value, standard error and n.
+fn cells(estimate: Option<Estimate>) -> [String; 3] {
+    let n = estimate.map_or_else(|| "-".into(), |e| e.n.to_string());
+    [percent(estimate.map(|e| e.value)), percent(estimate.and_then(|e| e.stderr)), n]
 }
 
 /// Mean and spread over several seeds.
@@ -177,8 +204,29 @@ fn notes(record: &Record) -> Vec<String> {
         if failed > 0 {
             notes.push(format!("{}: {failed} samples failed and count as wrong.", task.name));
         }
+        let all: Vec<TextCounts> = task.runs.iter().filter_map(|run| run.texts).collect();
+        if !all.is_empty() {
+            notes.push(format!("{}: {}.", task.name, befell(&all, task.samples.effective)));
+        }
     }
     notes
+}
+
+/// What befell the texts of all seeds.
+fn befell(seeds: &[TextCounts], samples: usize) -> String {
+    let sum = seeds.iter().fold(TextCounts::default(), |mut sum, one| {
+        sum.add(*one);
+        sum
+    });
+    format!(
+        "of {} texts, {} had their source cut and {} are empty (scored as that); {} of {} blanks did not end before \
+         the limit",
+        samples * seeds.len(),
+        sum.cut_sources,
+        sum.empty,
+        sum.unended_blanks,
+        sum.blanks
+    )
 }
 
 /// The notes of all tasks: one that several have is a line that names them.

@@ -116,7 +116,7 @@ impl<N: Network> LanguageModel for CausalModel<N> {
                 });
                 likelihoods.push(likelihood);
             }
-            Answer { candidates, likelihoods, fillings: vec![] }
+            Answer { candidates, likelihoods, ..Answer::default() }
         };
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }

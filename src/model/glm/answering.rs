@@ -107,6 +107,13 @@ impl LanguageModel for GlmModel {
         })
     }
 
+    fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        match &example.request.ask {
+            Ask::Generate { .. } => self.text_cost(example),
+            _ => self.cost(&example.request),
+        }
+    }
+
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
         if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
             return self.generate_watched(requests, |_, _, _| ());

@@ -43,6 +43,7 @@ impl GlmModel {
             .with_vocabulary(self.tokenizer().num_tokens());
         let search = Search { decoding: &decoding, convention: Convention::Glm, ends: &[special.eop] };
         let mut answers = vec![Answer::default(); requests.len()];
+        let mut read = vec![0; requests.len()]; // tokens, by all beams together
         for number in 0..contexts.iter().map(|context| context.mask_positions.len()).max().unwrap_or(0) {
             let blank = |(context, request): (&Context, &&Request)| {
                 let seed = decoding.sampling.map_or(0, |sampling| seed(sampling.seed, &request.id, number));
@@ -50,8 +51,10 @@ impl GlmModel {
                 Some(Blank { position, max_new_tokens: decoding.max_new_tokens, seed })
             };
             let blanks: Vec<Option<Blank>> = contexts.iter().zip(requests).map(blank).collect();
-            let found =
-                filler.fill(&blanks, search, |progress| watch(progress.row, number, progress.settled()))?;
+            let found = filler.fill(&blanks, search, |progress| {
+                read[progress.row] += if progress.is_done { 1 } else { progress.running.len() };
+                watch(progress.row, number, progress.settled());
+            })?;
             for ((answer, found), request) in answers.iter_mut().zip(found).zip(requests) {
                 let Some(best) = found.and_then(|hypotheses| hypotheses.into_iter().next()) else { continue };
                 answer.fillings.push(Filling {
@@ -61,6 +64,9 @@ impl GlmModel {
                     is_ended: best.is_ended,
                 });
             }
+        }
+        for ((answer, context), read) in answers.iter_mut().zip(&contexts).zip(read) {
+            answer.spared_tokens = generated_at_most(&decoding, context).saturating_sub(read);
         }
         Ok(answers)
     }
@@ -76,16 +82,32 @@ impl GlmModel {
 
     /// What answering a request for texts takes at most: texts may end early.
     pub(super) fn generation_cost(&self, request: &Request) -> Result<Cost, ModelError> {
-        let Decoding { max_new_tokens, num_beams, .. } = self.settings(request)?;
+        let decoding = self.settings(request)?;
         let context = self.context(request)?;
-        let blanks = context.mask_positions.len();
-        let sequence = Sequence::pieces(context.ids.len(), vec![max_new_tokens; num_beams * blanks]);
-        let generated = num_beams * blanks * max_new_tokens;
+        let generated = generated_at_most(&decoding, &context);
+        let pieces = vec![decoding.max_new_tokens; generated / decoding.max_new_tokens];
+        let sequence = Sequence::pieces(context.ids.len(), pieces);
+        let room = self.fit_generation(request).max_tokens.saturating_sub(decoding.max_new_tokens);
         Ok(Cost {
             computed: context.ids.len() + generated,
-            as_padded_copies: num_beams.saturating_mul(request.max_tokens),
+            as_padded_copies: room.max(context.ids.len()) + generated, // the official code reads the source once, too
             truncated: context.truncated_tokens,
             flops: self.glm().config().forward_flops(&[sequence], generated),
+        })
+    }
+
+    /// What reading an example with its right texts takes.
+    pub(super) fn text_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        let request = self.fit_generation(&example.request);
+        let encoding = Encoding::filled(self.tokenizer(), &request, &example.texts)?;
+        let (computed, scored) = (encoding.len(), encoding.len() - encoding.prefix_length);
+        let truncated = encoding.truncated_tokens;
+        let layout = Batch::pack([&encoding]).layout;
+        Ok(Cost {
+            computed,
+            as_padded_copies: request.max_tokens,
+            truncated,
+            flops: self.glm().config().forward_flops(&layout.sequences, scored),
         })
     }
 
@@ -135,6 +157,11 @@ impl GlmModel {
         let max_new_tokens = decoding.max_new_tokens.min(self.glm().config().max_sequence_length);
         Ok(Decoding { max_new_tokens, ..decoding.clone() })
     }
+}
+
+/// Tokens that are written into all blanks, by all beams, when no text ends before its limit.
+fn generated_at_most(decoding: &Decoding, context: &Context) -> usize {
+    decoding.num_beams * context.mask_positions.len() * decoding.max_new_tokens
 }
 
 fn decoding(request: &Request) -> Option<&Decoding> {

@@ -2,6 +2,7 @@
 
 mod ax_g;
 mod copa;
+mod infilling;
 mod lambada;
 mod multirc;
 mod record;
@@ -18,8 +19,15 @@ use crate::data::Row;
 use crate::data::python_random::PythonRandom;
 
 /// The adapters that a task file can name.
-pub const ADAPTERS: &[&dyn Adapter] =
-    &[&ax_g::AxG, &copa::Copa, &lambada::Lambada, &multirc::MultiRc, &record::Record, &wsc::Wsc];
+pub const ADAPTERS: &[&dyn Adapter] = &[
+    &ax_g::AxG,
+    &copa::Copa,
+    &infilling::Infilling,
+    &lambada::Lambada,
+    &multirc::MultiRc,
+    &record::Record,
+    &wsc::Wsc,
+];
 
 /// Turns rows into items where a task file can't say how.
 pub trait Adapter: Sync {
@@ -66,6 +74,17 @@ pub struct Item {
     pub group: Option<String>,
     /// The texts of all right answers, where there may be several.
     pub references: Vec<String>,
+    /// A text with blanks, if the adapter makes one.
+    pub blanked: Blanked,
+}
+
+/// A text in which an adapter has put blanks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blanked {
+    /// What stands before, between and after the blanks.
+    pub literals: Vec<String>,
+    /// What belongs in the blanks: one text fewer.
+    pub targets: Vec<String>,
 }
 
 /// What an expansion depends on besides the row.
@@ -74,6 +93,8 @@ pub struct Expansion<'a> {
     pub task: &'a Task,
     /// The split that is read.
     pub split: Split,
+    /// The pattern's id.
+    pub pattern: usize,
     /// What the samples are for.
     pub head: Head,
     /// How often the file has been read before.
@@ -181,6 +202,7 @@ pub(super) fn plain(row: &Row, expansion: &Expansion<'_>) -> Result<Item, TaskEr
         reading: Reading::Best,
         group,
         references: Vec::new(),
+        blanked: Blanked::default(),
     })
 }
 

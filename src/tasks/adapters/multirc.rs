@@ -2,7 +2,7 @@
 //!
 //! Source: THUDM/GLM@4f61ed7 `tasks/superglue/dataset.py`, `MultiRcProcessor`.
 
-use super::{Adapter, Expansion, Item, plain};
+use super::{Adapter, Blanked, Expansion, Item, plain};
 use crate::data::Row;
 use crate::tasks::error::TaskError;
 
@@ -43,6 +43,7 @@ impl Adapter for MultiRc {
                     // Numbers of questions run through the whole file, but nothing promises that.
                     group: Some(format!("p{passage_id}-q{question_id}")),
                     references: Vec::new(),
+                    blanked: Blanked::default(),
                 });
             }
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Adapter, Expansion, Item, Reading};
+use super::{Adapter, Blanked, Expansion, Item, Reading};
 use crate::data::Row;
 use crate::tasks::error::TaskError;
 use crate::tasks::file::ascii_quotes;
@@ -76,6 +76,7 @@ impl Adapter for Record {
                 reading: Reading::Best,
                 group: Some(format!("p{row_id}-q{query_id}")),
                 references,
+                blanked: Blanked::default(),
             };
             if expansion.split == Split::Train {
                 let wrong: Vec<_> =

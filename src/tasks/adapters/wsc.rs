@@ -5,7 +5,7 @@
 //! whose answer is true can be learned from. Source: THUDM/GLM@4f61ed7 `tasks/superglue/{dataset,pvp}.py`,
 //! `WscProcessor` and `WscPVP`.
 
-use super::{Adapter, Expansion, Item, Reading, plain};
+use super::{Adapter, Blanked, Expansion, Item, Reading, plain};
 use crate::data::Row;
 use crate::tasks::error::TaskError;
 use crate::tasks::file::ascii_quotes;
@@ -143,6 +143,7 @@ fn wscr(row: &Row, expansion: &Expansion<'_>) -> Result<Parsed, TaskError> {
         reading: Reading::FirstIsBest,
         group: None,
         references: Vec::new(),
+        blanked: Blanked::default(),
     };
     Ok((item, answer.to_owned(), Some(wrong)))
 }
