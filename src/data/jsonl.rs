@@ -210,14 +210,21 @@ pub struct Jsonl<R = File> {
 impl Jsonl {
     /// Opens a file.
     pub fn open(file: &Path) -> Result<Self, RowError> {
+        Ok(Self::new(file, Self::file(file)?))
+    }
+
+    /// The file itself, once it is known to be none of the things that open but can't be read.
+    pub(super) fn file(file: &Path) -> Result<File, RowError> {
         let unreadable = |source| RowError::Unreadable { file: file.to_path_buf(), source };
         let handle = File::open(file).map_err(unreadable)?;
         if handle.metadata().map_err(unreadable)?.is_dir() {
             return Err(unreadable(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        Ok(Self::new(file, handle))
+        Ok(handle)
     }
+}
 
+impl<R: Read + Seek> Jsonl<R> {
     /// Where the next line begins: its byte, and the number of lines before it.
     pub fn place(&self) -> (u64, usize) {
         (self.offset, self.line)
