@@ -140,8 +140,15 @@ fn rows_that_contradict_themselves() {
 fn data_that_is_not_there() {
     let scratch = Scratch::new();
     let way_out = ["GLM_EVAL_DATA (not set)", "(the cache)", "https://", "RTE.zip", "--data-dir"];
-    scratch.fails("show rte", 2, &way_out);
-    scratch.fails("run rte --mode zero-shot", 2, &way_out);
+    // Only showing and running have the mini suite in its place; and a diagnostic has no place there.
+    scratch.fails("bench --task rte", 2, &way_out);
+    scratch.fails("run rte ax_b --mode zero-shot", 2, &way_out);
+    scratch.fails(
+        "run superglue-mini --split test --mode zero-shot",
+        2,
+        &["record_mini: there is no test file"],
+    );
+    scratch.fails("run superglue --data-dir {}/none", 2, &["no data for `ReCoRD`", "/none (--data-dir)"]);
     scratch.fails("score rte --predictions Cargo.toml", 2, &["Cargo.toml:1:2: not valid JSON"]);
     scratch.fails("show rte --data-dir {}/none", 2, &["/none (--data-dir)"]);
     scratch.write("RTE/val.jsonl", ROW);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use candle_core::{DType, Device};
 use common::{DATA, Left, TEXTS, command, command_on, done, left};
@@ -320,6 +321,82 @@ fn several_models_and_a_task_of_ones_own() {
     assert_eq!(table.matches("Record: ").count(), 2);
     let text = String::from_utf8(mine.record_bytes()).expect("JSON");
     assert!(!text.contains(&folder.path().display().to_string()), "no folder of this machine is recorded");
+}
+
+/// Runs where there is no data; what glm-tiny left, stdout and stderr.
+fn run_without_data(words: &str) -> (Left, String, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+    command.arg("run").args(words.split_whitespace()).arg("-o").arg(folder.path());
+    command.env_remove("GLM_EVAL_DATA").env("XDG_CACHE_HOME", folder.path().join("cache"));
+    let output = command.output().expect("the program starts");
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it is text"));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    (left(folder.path(), "glm-tiny"), out, err)
+}
+
+#[test]
+fn without_data_superglue_is_the_mini_suite_and_nothing_says_that_it_were_superglue() {
+    let words = "--epochs 1 --train-limit 4 --limit 4";
+    let (fallen_back, table, notes) = run_without_data(&format!("superglue {words}"));
+    let suite = ["record", "copa", "wsc", "rte", "boolq", "wic", "cb", "multirc"];
+    assert_eq!(names(&fallen_back), suite.map(|name| format!("{name}_mini")));
+    for task in &fallen_back.record.glm_eval.tasks {
+        assert_eq!(task.suite.as_deref(), Some("superglue-mini"));
+        assert!(task.notes.iter().any(|note| note.contains("not comparable")), "{:?}", task.notes);
+        assert!(task.data.iter().all(|file| file.file.ends_with("-mini.jsonl") && file.rows >= 100));
+        assert!(task.runs.iter().all(|run| run.failed_samples == 0), "{}", task.name);
+    }
+    assert_eq!(fallen_back.record.groups.keys().collect::<Vec<_>>(), ["superglue-mini"]);
+    assert!(fallen_back.record.glm_eval.suite.as_ref().is_some_and(|suite| suite.average.is_some()));
+    assert!(table.contains("of superglue-mini"), "{table}");
+    let note = notes.lines().find(|line| line.contains("no data of SuperGLUE")).expect("it says so");
+    for what in ["GLM_EVAL_DATA (not set)", "(the cache)", "superglue-mini", "not SuperGLUE", "--data-dir"] {
+        assert!(note.contains(what), "{note}");
+    }
+    // Asked for by name it is the same, without the note.
+    let (asked, _, notes) = run_without_data(&format!("superglue-mini {words}"));
+    assert!(!notes.contains("no data"), "{notes}");
+    asked.assert_same(&fallen_back, "by name");
+    let (one, ..) = run_without_data("rte --mode zero-shot --limit 4");
+    assert_eq!(names(&one), ["rte_mini"]);
+    // No table of SuperGLUE has a cell for it.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let record = folder.path().join("results_2026-01-31T23-59-59.123456.json");
+    fs::write(&record, fallen_back.record.clone().to_bytes()).expect("a file");
+    let mut report = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+    report.args(["report", "--table", "superglue,ablation", "--format", "csv"]).arg(&record);
+    report.arg("--out").arg(folder.path());
+    done(report);
+    for table in ["superglue.csv", "ablation.csv"] {
+        let table = fs::read_to_string(folder.path().join(table)).expect("a table");
+        assert!(table.contains("GLM") && !table.contains("glm-tiny") && !table.contains("mini"), "{table}");
+    }
+}
+
+#[test]
+fn the_rows_of_the_mini_suite_can_be_shown_and_written_for_reading() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        command.env_remove("GLM_EVAL_DATA").env("XDG_CACHE_HOME", folder.path().join("cache"));
+        command
+    };
+    let mut show = program();
+    show.args(["show", "rte"]);
+    assert!(done(show).starts_with("RTE-mini val 0  dev-0"));
+    let mut data = program();
+    data.args(["data", "mini", "--out"]).arg(folder.path().join("rows"));
+    let lines = done(data);
+    assert_eq!(lines.lines().count(), 16);
+    for line in lines.lines() {
+        let (sha256, file) = line.split_once("  ").expect("a digest and a file");
+        assert_eq!(glm_eval::data::sha256_file(Path::new(file)).expect("it is there"), sha256);
+    }
+    // What is written can't be taken for SuperGLUE's.
+    let mut real = program();
+    real.args(["show", "rte", "--data-dir"]).arg(folder.path().join("rows"));
+    assert_eq!(real.output().expect("the program starts").status.code(), Some(2));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::metrics::{self, METRICS};
 use crate::model::{registry, weights};
-use crate::tasks::{SUITES, Task, names};
+use crate::tasks::{SUITES, Task, mini, names};
 
 /// List tasks, suites, models or metrics, one a line.
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,7 @@ fn tasks() -> anyhow::Result<Vec<Entry>> {
         });
         Ok(Entry { name: name.to_owned(), text: task.description, json })
     };
-    names().map(entry).collect()
+    names().chain(mini::names()).map(entry).collect()
 }
 
 fn suites() -> Vec<Entry> {

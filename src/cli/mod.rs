@@ -2,14 +2,18 @@
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::tasks::{Task, TaskError, mini};
 
 mod bench;
 mod check;
 mod compare;
 mod convert;
+mod data;
 mod device;
 mod fill;
 mod ls;
@@ -44,6 +48,7 @@ enum Command {
     Run(Box<run::Run>),
     Ls(ls::Ls),
     Show(show::Show),
+    Data(data::Data),
     Validate(validate::Validate),
     Score(score::Score),
     Fill(Box<fill::Fill>),
@@ -83,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => command.exec(),
         Command::Ls(command) => command.exec(),
         Command::Show(command) => command.exec(),
+        Command::Data(command) => command.exec(),
         Command::Validate(command) => command.exec(),
         Command::Score(command) => command.exec(),
         Command::Fill(command) => command.exec(),
@@ -115,6 +121,18 @@ fn notes(notes: &[String]) {
     for note in notes {
         message(&format!("note: {note}"));
     }
+}
+
+/// The tasks, or those of `superglue-mini` where there is no data for them; says so.
+fn or_mini(tasks: Vec<Task>, data_dir: Option<&Path>) -> Result<Vec<Task>, TaskError> {
+    let (tasks, looked_at) = mini::or_mini(tasks, data_dir)?;
+    if let Some(places) = looked_at {
+        message(&format!(
+            "note: no data of SuperGLUE in {places}: this is superglue-mini, rows made by this program, which is not \
+             SuperGLUE; --data-dir names the folder of real data"
+        ));
+    }
+    Ok(tasks)
 }
 
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -110,7 +110,7 @@ impl Show {
     }
 
     fn show(&self, out: &mut impl Write) -> anyhow::Result<()> {
-        let task = Task::find(&self.task)?;
+        let task = super::or_mini(vec![Task::find(&self.task)?], self.data_dir.as_deref())?.remove(0);
         let tokenizer = match (&self.tokenizer, &self.model) {
             (Some(folder), _) => Tokenizer::open(folder)?,
             (None, Some(model)) => registry::glm_tokenizer_of(model)?,

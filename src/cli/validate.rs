@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::{COULD_NOT_RUN, with_causes};
 use crate::data::LocateError;
-use crate::tasks::{Provenance, Split, Task, TaskData, TaskError, names};
+use crate::tasks::{Provenance, Split, Task, TaskData, TaskError, mini, names};
 
 /// Load task files and their data, and say what is wrong with them.
 ///
@@ -30,7 +30,7 @@ impl Validate {
     /// Checks every file; a broken one doesn't keep the others from being checked.
     pub fn exec(self) -> anyhow::Result<ExitCode> {
         let sources = match &self.path {
-            None => names().map(str::to_owned).collect(),
+            None => names().chain(mini::names()).map(str::to_owned).collect(),
             Some(path) => task_files(path)?.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
         };
         let mut out = io::stdout().lock();

@@ -13,6 +13,7 @@ use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run};
+use crate::data::RowFile;
 use crate::model::{Build, Cost, LanguageModel};
 use crate::nn::{self, Dropout};
 use crate::request::Example;
@@ -303,8 +304,8 @@ impl Run<'_> {
             format!("{seed} {} {:?} {}", settings.num_fewshot, settings.limit, settings.log_samples),
             format!("{:?} {:?} {:?}", settings.dtype, settings.device.location(), nn::instructions()),
         ];
-        let mut files: Vec<PathBuf> = job.data.files.values().cloned().collect();
-        files.extend(job.data.extra_train.iter().cloned());
+        let mut files: Vec<RowFile> = job.data.files.values().cloned().collect();
+        files.extend(job.data.extra_train.iter().cloned().map(RowFile::OnDisk));
         for evaluation in &job.afterwards {
             parts.push(format!(
                 "{} {} {:?}",
@@ -315,8 +316,9 @@ impl Run<'_> {
             files.extend(evaluation.data.files.values().cloned());
         }
         for file in files {
-            let sha256 = crate::results::hash::sha256_file(&file);
-            parts.push(sha256.map_err(|source| crate::tasks::TaskError::Unreadable { file, source })?);
+            let unreadable =
+                |source| crate::tasks::TaskError::Unreadable { file: file.path().to_path_buf(), source };
+            parts.push(file.sha256().map_err(unreadable)?);
         }
         Ok(content_key(parts.iter().map(String::as_str)))
     }

@@ -45,13 +45,11 @@ impl FullRecipe {
         overlay(published.as_object().expect("a recipe is an object"), "task file");
         if let Some((name, text)) = tasks::FAMILY_RECIPES.iter().find(|(name, _)| *name == family.name()) {
             let file = format!("recipes/{name}.toml");
-            for values in tables(text, task, task.suite.as_deref(), &file)? {
+            for values in tables(text, task, &file)? {
                 overlay(&values, &file);
             }
         }
-        for values in
-            model.map(|text| tables(text, task, Some("all"), MODELS)).transpose()?.unwrap_or_default()
-        {
+        for values in model.map(|text| tables(text, task, MODELS)).transpose()?.unwrap_or_default() {
             overlay(&values, "model directory");
         }
         overlay(command_line, "command line");
@@ -108,13 +106,9 @@ impl FullRecipe {
 /// The model's own recipe, in messages.
 const MODELS: &str = "the model's recipe.toml";
 
-/// The tables of a recipe that hold for a task: that of `group`, then the task's. `source` says where the recipe is from.
-fn tables(
-    text: &str,
-    task: &Task,
-    group: Option<&str>,
-    file: &str,
-) -> Result<Vec<Map<String, Value>>, EvalError> {
+/// The tables of a recipe that hold for a task: those of all, of its suite, and its own. `source` says where the recipe is
+/// from.
+fn tables(text: &str, task: &Task, file: &str) -> Result<Vec<Map<String, Value>>, EvalError> {
     #[derive(serde::Deserialize)]
     struct File {
         #[serde(rename = "source")]
@@ -128,16 +122,13 @@ fn tables(
         name == "all"
             || name == task.name
             || tasks::suite(name).is_some()
-            || tasks::names().any(|task| task == name)
+            || tasks::names().chain(tasks::mini::names()).any(|task| task == name)
     };
-    match tables.keys().find(|name| !known(name)) {
-        Some(name) => Err(broken(format!("[{name}] is no task"))),
-        None => Ok([group, Some(task.name.as_str())]
-            .into_iter()
-            .flatten()
-            .filter_map(|name| tables.remove(name))
-            .collect()),
+    if let Some(name) = tables.keys().find(|name| !known(name)) {
+        return Err(broken(format!("[{name}] is no task")));
     }
+    let names = std::iter::once("all").chain(task.recipe_names());
+    Ok(names.filter_map(|name| tables.remove(name)).collect())
 }
 
 #[cfg(test)]
@@ -169,10 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn a_task_of_the_mini_suite_is_learned_as_its_namesake_where_nothing_else_is_said() {
+        let task = Task::find("cb_mini").expect("a known task");
+        let resolve = |model: &str| {
+            let full =
+                FullRecipe::resolve(&task, Family::Glm, Some(model), &Map::new()).expect("it is valid");
+            (full.recipe.epochs, full.train_limit)
+        };
+        assert_eq!(resolve(MODEL), (7, Some(9)));
+        assert_eq!(resolve(&format!("{MODEL}[superglue-mini]\nepochs = 2\n")), (2, Some(9)));
+        assert_eq!(
+            resolve(&format!("{MODEL}[superglue-mini]\nepochs = 2\n[cb_mini]\nepochs = 4\n")),
+            (4, Some(9))
+        );
+    }
+
+    #[test]
     fn every_familys_recipe_is_valid_for_every_task() {
         for (name, _) in tasks::FAMILY_RECIPES {
             let family = Family::ALL.into_iter().find(|family| family.name() == *name).expect("a family");
-            for task in tasks::names() {
+            for task in tasks::names().chain(tasks::mini::names()) {
                 let task = Task::find(task).expect("a known task");
                 FullRecipe::resolve(&task, family, None, &Map::new()).expect("it is valid");
             }

@@ -1,12 +1,13 @@
 //! From what the seeds gave to the files of a run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::extent::Extent;
 use super::finetune::SeedResult;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Evaluation, Job, Limit, Run};
+use crate::data::mini;
 use crate::machine;
 use crate::metrics::suite::{self, SuiteScore};
 use crate::model::{Head as ModelHead, weights};
@@ -44,7 +45,8 @@ pub struct Finished {
 
 /// The average over the suite's tasks. With several patterns the first one counts.
 fn suite_score(tasks: &[TaskRecord]) -> SuiteScore {
-    suite::average(suite::SUPERGLUE, |task, metric| {
+    let suite = tasks.iter().find_map(|record| record.suite.as_deref());
+    suite::average(suite::members(suite), |task, metric| {
         let record = tasks.iter().find(|record| record.task == task)?;
         record.scores.get(metric)?.selected
     })
@@ -293,9 +295,10 @@ impl Run<'_> {
                 Provenance::Unknown if has_digest => others.push(name),
                 _ => {}
             }
-            let path = of.data.file(split)?;
-            let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            let rows = count_lines(path);
+            let rows = of.data.rows(split)?;
+            let name = rows.path().file_name();
+            let file = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let rows = rows.num_rows();
             files.push(DataFile { split: split.name().into(), file, sha256, rows });
             Ok(is_official)
         };
@@ -316,6 +319,9 @@ impl Run<'_> {
                  which are not public"
             };
             notes.push(how.into());
+        }
+        if evaluation.task.suite.as_deref() == Some(mini::SUITE) {
+            notes.extend(evaluation.task.source.notes.iter().cloned());
         }
         let head = job.head();
         if let ModelHead::Classes { spans, .. } = head {
@@ -382,13 +388,6 @@ fn sum(totals: impl Iterator<Item = Totals>) -> Totals {
         sum.add(one);
         sum
     })
-}
-
-fn count_lines(path: &Path) -> usize {
-    use std::io::BufRead;
-    let Ok(file) = std::fs::File::open(path) else { return 0 };
-    let lines = std::io::BufReader::new(file).split(b'\n').map_while(Result::ok);
-    lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace)).count()
 }
 
 #[cfg(test)]

@@ -28,6 +28,23 @@ pub const SUPERGLUE: &[Member] = &[
     Member { task: "multirc", metrics: &["f1a", "em"] },
 ];
 
+/// The tasks of `superglue-mini`, which count with the same metrics.
+const SUPERGLUE_MINI: &[Member] = &[
+    Member { task: "record_mini", ..SUPERGLUE[0] },
+    Member { task: "copa_mini", ..SUPERGLUE[1] },
+    Member { task: "wsc_mini", ..SUPERGLUE[2] },
+    Member { task: "rte_mini", ..SUPERGLUE[3] },
+    Member { task: "boolq_mini", ..SUPERGLUE[4] },
+    Member { task: "wic_mini", ..SUPERGLUE[5] },
+    Member { task: "cb_mini", ..SUPERGLUE[6] },
+    Member { task: "multirc_mini", ..SUPERGLUE[7] },
+];
+
+/// The members of a suite by its name; of `SUPERGLUE` where there is none.
+pub fn members(suite: Option<&str>) -> &'static [Member] {
+    if suite == Some("superglue-mini") { SUPERGLUE_MINI } else { SUPERGLUE }
+}
+
 /// The average of a suite, or what it lacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuiteScore {
@@ -112,6 +129,15 @@ mod tests {
         assert_eq!(score.average, None);
         assert_eq!(score.missing, ["wsc", "multirc (em)"]);
         assert_eq!(score.tasks.len(), 6);
+    }
+
+    #[test]
+    fn the_mini_suite_counts_as_superglue_does_and_has_no_task_of_it() {
+        for (real, mini) in SUPERGLUE.iter().zip(SUPERGLUE_MINI) {
+            assert_eq!((format!("{}_mini", real.task).as_str(), real.metrics), (mini.task, mini.metrics));
+        }
+        assert_eq!((members(Some("superglue-mini")), members(None)), (SUPERGLUE_MINI, SUPERGLUE));
+        assert_eq!(average(SUPERGLUE_MINI, published).average, None);
     }
 
     #[test]

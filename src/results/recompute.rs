@@ -79,7 +79,8 @@ pub fn recompute(run: &Run) -> Result<Vec<Check>, RecomputeError> {
         );
     }
     if let Some(before) = &recorded.suite {
-        let score = suite::average(suite::SUPERGLUE, |task, metric| {
+        let suite = ours.tasks.iter().find_map(|record| record.suite.as_deref());
+        let score = suite::average(suite::members(suite), |task, metric| {
             let record = ours.tasks.iter().find(|record| record.task == task)?;
             record.scores.get(metric)?.selected
         });

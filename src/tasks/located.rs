@@ -8,7 +8,7 @@ use super::file::FileSpec;
 use super::sample::Split;
 use super::task::Task;
 use crate::data::locate::Wanted;
-use crate::data::{locate, sha256_file};
+use crate::data::{RowFile, locate, mini};
 
 /// The located files of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct TaskData {
     /// The folder they are in.
     pub folder: PathBuf,
     /// The files that are there.
-    pub files: BTreeMap<Split, PathBuf>,
+    pub files: BTreeMap<Split, RowFile>,
     /// More files of rows to learn from, behind the official ones.
     pub extra_train: Vec<PathBuf>,
     task: String,
@@ -35,7 +35,12 @@ pub enum Provenance {
 
 impl TaskData {
     /// Finds the files, from `--data-dir`, else `GLM_EVAL_DATA`, else the cache.
+    ///
+    /// The rows of `superglue-mini` are made, wherever the program runs.
     pub fn locate(task: &Task, data_dir: Option<&Path>) -> Result<Self, TaskError> {
+        if let Some(set) = task.mini {
+            return Ok(Self::made(task, set));
+        }
         let specs = || Split::ALL.into_iter().filter_map(|split| Some((split, task.file_spec(split)?)));
         let mut names: Vec<String> = specs().map(|(_, spec)| spec.path.clone()).collect();
         names.dedup();
@@ -55,7 +60,7 @@ impl TaskData {
         let folder = locate(wanted, data_dir)?;
         let there = |(split, spec): (Split, &FileSpec)| {
             let file = folder.join(&spec.path);
-            file.is_file().then_some((split, file))
+            file.is_file().then_some((split, RowFile::OnDisk(file)))
         };
         let files = specs().filter_map(there).collect();
         Ok(Self { folder, files, extra_train: Vec::new(), task: task.name.clone() })
@@ -63,12 +68,28 @@ impl TaskData {
 
     /// Data that is not looked for: each split's file.
     pub fn from_files(task: &Task, folder: &Path, files: BTreeMap<Split, PathBuf>) -> Self {
+        let files = files.into_iter().map(|(split, file)| (split, RowFile::OnDisk(file))).collect();
         Self { folder: folder.to_path_buf(), files, extra_train: Vec::new(), task: task.name.clone() }
     }
 
-    /// A split's file.
+    fn made(task: &Task, set: &mini::Set) -> Self {
+        let folder = Path::new(mini::SUITE).join(&task.data.folder);
+        let files = [Split::Train, Split::Val].into_iter().zip(set.files()).map(|(split, bytes)| {
+            let name = folder.join(mini::file_name(split.name()));
+            (split, RowFile::Made { name, bytes: bytes.into() })
+        });
+        let files = files.collect();
+        Self { folder, files, extra_train: Vec::new(), task: task.name.clone() }
+    }
+
+    /// Where a split's file is, or what it is called.
     pub fn file(&self, split: Split) -> Result<&Path, TaskError> {
-        self.files.get(&split).map(PathBuf::as_path).ok_or_else(|| TaskError::NoFile {
+        self.rows(split).map(RowFile::path)
+    }
+
+    /// A split's file.
+    pub fn rows(&self, split: Split) -> Result<&RowFile, TaskError> {
+        self.files.get(&split).ok_or_else(|| TaskError::NoFile {
             task: self.task.clone(),
             split: split.name(),
             looked_for: format!("in {}", self.folder.display()),
@@ -77,9 +98,10 @@ impl TaskData {
 
     /// A split's file compared with the official one, and its SHA-256.
     pub fn provenance(&self, task: &Task, split: Split) -> Result<(Provenance, String), TaskError> {
-        let file = self.file(split)?;
-        let sha256 =
-            sha256_file(file).map_err(|source| TaskError::Unreadable { file: file.to_path_buf(), source })?;
+        let file = self.rows(split)?;
+        let sha256 = file
+            .sha256()
+            .map_err(|source| TaskError::Unreadable { file: file.path().to_path_buf(), source })?;
         let spec = task.file_spec(split).filter(|spec| spec.sha256.as_deref() == Some(&sha256));
         let provenance = match spec {
             Some(spec) if spec.complete => Provenance::Official,

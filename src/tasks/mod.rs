@@ -8,6 +8,7 @@ mod check;
 mod error;
 pub mod file;
 mod located;
+pub mod mini;
 mod sample;
 mod stream;
 pub mod submission;
@@ -51,20 +52,33 @@ pub const FAMILY_RECIPES: &[(&str, &str)] = &[
     ("t5", include_str!("../../recipes/t5.toml")),
 ];
 
-/// The suites: groups of tasks. The scores of the first one's are averaged.
+/// The suites: groups of tasks. The scores of some are averaged (see [`is_averaged`]).
 pub const SUITES: &[(&str, &[&str])] = &[
     // ReCoRD first, as in the GLM paper's table; the diagnostics aren't part of the average.
     ("superglue", &["record", "copa", "wsc", "rte", "boolq", "wic", "cb", "multirc"]),
+    (
+        "superglue-mini",
+        &[
+            "record_mini",
+            "copa_mini",
+            "wsc_mini",
+            "rte_mini",
+            "boolq_mini",
+            "wic_mini",
+            "cb_mini",
+            "multirc_mini",
+        ],
+    ),
     ("summarization", &["cnn_dm", "xsum", "gigaword"]),
     ("nlg", &["cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill"]),
 ];
 
 /// Does a suite have an average?
 pub fn is_averaged(suite: &str) -> bool {
-    suite.eq_ignore_ascii_case("superglue")
+    ["superglue", "superglue-mini"].iter().any(|averaged| suite.eq_ignore_ascii_case(averaged))
 }
 
-/// The names of the tasks inside the binary.
+/// The names of the task files inside the binary; [`mini::names`] are tasks besides.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, ..)| *name)
 }

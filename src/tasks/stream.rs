@@ -1,13 +1,12 @@
 //! The samples of a split as a stream over its files.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use super::adapters::{Expansion, Item, Shuffles, plain};
 use super::error::TaskError;
 use super::sample::{Sample, Split};
 use super::task::{Form, Task};
-use crate::data::{Jsonl, Row};
+use crate::data::{Jsonl, Row, RowFile, Source};
 
 /// Seed of the random choice of wrong candidates, as in the published code.
 const SEED: u32 = 42;
@@ -19,8 +18,8 @@ pub struct Samples<'a> {
     split: Split,
     form: Form,
     /// Files that are still to be read, the next one last.
-    files: Vec<PathBuf>,
-    rows: Option<Jsonl>,
+    files: Vec<RowFile>,
+    rows: Option<Jsonl<Box<dyn Source>>>,
     expansion: Expansion<'a>,
     items: VecDeque<Item>,
     /// The official order, if it isn't the file's, the next one last.
@@ -42,7 +41,7 @@ struct Place {
 impl<'a> Samples<'a> {
     pub(super) fn open(
         task: &'a Task,
-        mut files: Vec<PathBuf>,
+        mut files: Vec<RowFile>,
         split: Split,
         form: Form,
     ) -> Result<Self, TaskError> {
@@ -104,7 +103,7 @@ impl<'a> Samples<'a> {
 
     fn next_file(&mut self) -> Result<(), TaskError> {
         (self.expansion.pass, self.expansion.row_index) = (0, 0);
-        self.rows = self.files.pop().map(|file| Jsonl::open(&file)).transpose()?;
+        self.rows = self.files.pop().map(|file| file.open()).transpose()?;
         if self.task.adapter().is_some_and(super::adapters::Adapter::sorted_by_candidates) {
             self.order = self.rows.is_some().then(|| self.sort()).transpose()?;
         }

@@ -16,7 +16,8 @@ use super::located::TaskData;
 use super::sample::{Reading, Sample, Split};
 use super::stream::Samples;
 use super::template::Template;
-use super::{FILES, SUITES, names};
+use super::{FILES, SUITES, mini, names};
+use crate::data::RowFile;
 use crate::data::locate::sha256_bytes;
 use crate::request::{Ask, Decoding, Example, Loss, Part, Prompt, Request, Span};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -102,6 +103,8 @@ pub struct Task {
     fields: BTreeMap<String, FieldSpec>,
     choices: Vec<Template>,
     adapter: Option<&'static dyn Adapter>,
+    /// The rows, for a task of `superglue-mini`.
+    pub(super) mini: Option<&'static crate::data::mini::Set>,
 }
 
 impl std::fmt::Debug for Task {
@@ -118,6 +121,9 @@ impl Task {
         if let Some((_, path, text)) = FILES.iter().find(|(name, ..)| *name == plain(name_or_path)) {
             return Self::parse(text, path);
         }
+        if let Some(task) = mini::find(&plain(name_or_path)) {
+            return task;
+        }
         for (base, path, text) in FILES {
             let rest = plain(name_or_path).strip_prefix(base).map(str::to_owned);
             if let Some(variant) = rest.as_deref().and_then(|rest| rest.strip_prefix('_'))
@@ -133,7 +139,8 @@ impl Task {
         if let Some((name, tasks)) = SUITES.iter().find(|(name, _)| name.eq_ignore_ascii_case(name_or_path)) {
             return Err(TaskError::IsSuite { name: (*name).to_owned(), tasks });
         }
-        let near = nearest(name_or_path, names().chain(SUITES.iter().map(|(name, _)| *name)));
+        let near =
+            nearest(name_or_path, names().chain(mini::names()).chain(SUITES.iter().map(|(name, _)| *name)));
         Err(TaskError::UnknownTask { name: name_or_path.to_owned(), near })
     }
 
@@ -197,6 +204,7 @@ impl Task {
             fields: parsed.fields,
             choices: parsed.choices,
             adapter,
+            mini: None,
         })
     }
 
@@ -281,9 +289,9 @@ impl Task {
     ///
     /// For training that means: `COPA`'s swapped copies, `ReCoRD`'s one sample a right answer, only WSC's true rows.
     pub fn samples(&self, data: &TaskData, split: Split, form: &Form) -> Result<Samples<'_>, TaskError> {
-        let mut files = vec![data.file(split)?.to_path_buf()];
+        let mut files = vec![data.rows(split)?.clone()];
         if split == Split::Train {
-            files.extend(data.extra_train.iter().cloned());
+            files.extend(data.extra_train.iter().cloned().map(RowFile::OnDisk));
         }
         self.pattern(form.pattern)?;
         let missing = match form.head {
@@ -330,6 +338,14 @@ impl Task {
             (_, _) => loss,
         };
         Ok(Example::of_candidates(sample.request, label, loss))
+    }
+
+    /// Its names in recipes, the more special last: its suite's and its own; those of the task that it is made after come
+    /// first.
+    pub fn recipe_names(&self) -> Vec<&str> {
+        let after = self.mini.map_or([None; 2], |set| [Some("superglue"), Some(set.task)]);
+        let own = [self.suite.as_deref(), Some(self.name.as_str())];
+        after.into_iter().chain(own).flatten().collect()
     }
 
     /// The adapter, if the task has one.

@@ -22,9 +22,11 @@ use crate::tasks::{self, Task};
 /// Fine-tune and score models on tasks: the main job.
 ///
 /// Tasks are names (`rte`), suites (`superglue`) or task files. Records and samples are written under
-/// the output folder; the table goes to stdout.
+/// the output folder; the table goes to stdout. Without data of SuperGLUE, and without --data-dir, its place is taken by
+/// `superglue-mini`, rows that this program makes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  glm-eval run superglue
   glm-eval run superglue --data-dir data/superglue
   glm-eval run rte cb --model my-glm --seeds 1,2,3 --select best
   glm-eval run copa --mode zero-shot --limit 50 --log-samples
@@ -52,6 +54,7 @@ impl Run {
 
     fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let (tasks, is_suite) = self.tasks()?;
+        let tasks = super::or_mini(tasks, self.args.data_dir())?;
         let settings = self.args.settings()?;
         let models = self.args.models()?;
         let plans = models

@@ -1,6 +1,6 @@
 //! The options of `glm-eval run`, and what they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
@@ -178,6 +178,11 @@ impl RunArgs {
     /// All tasks asked for, in order.
     pub fn task_names(&self) -> impl Iterator<Item = &str> {
         self.positional.iter().chain(&self.tasks).map(String::as_str)
+    }
+
+    /// The folder of data that was named.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
     }
 
     /// The models, each read once.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
 use crate::cli::tables::shown;
+use crate::data::mini;
 use crate::eval::{self, Job, Settings};
 use crate::metrics;
 use crate::model::{ModelSource, weights};
@@ -19,6 +20,12 @@ pub fn write_records(out: &mut impl Write, records: &[&Record]) -> io::Result<()
         [one] => write_record(out, one),
         several => write_side_by_side(out, several),
     }
+}
+
+/// What the average is of.
+fn of_suite(record: &Record) -> &'static str {
+    let is_mini = record.glm_eval.tasks.iter().any(|task| task.suite.as_deref() == Some(mini::SUITE));
+    if is_mini { "of superglue-mini" } else { "of 8 tasks" }
 }
 
 /// How the models met the tasks.
@@ -83,7 +90,7 @@ fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<(
         let once = |text: &str| if model == 0 { text.to_owned() } else { String::new() };
         table.add_row(vec![
             once("average"),
-            once("of 8 tasks"),
+            once(of_suite(first)),
             name.clone(),
             percent(suite.average.map(|e| e.value)),
             percent(suite.average.and_then(|e| e.stderr)),
@@ -143,7 +150,7 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
         };
         table.add_row(vec![
             "average".into(),
-            "of 8 tasks".into(),
+            of_suite(record).into(),
             percent(value),
             percent(stderr),
             String::new(),
