@@ -203,3 +203,26 @@ fn windows_of_long_texts_and_their_scores_are_those_of_the_published_code() {
     }
     assert_eq!(compared, 8);
 }
+
+#[test]
+fn the_wikitext_files_tokens_are_put_together_as_the_published_code_does() {
+    let Some(shared) = shared() else { return };
+    let recorded = fs::read_to_string(shared.join("golden/tasks/language_model.json")).expect("a recording");
+    let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
+    let raw = recorded["raw"]["wikitext_raw"].as_str().expect("a text");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("test.tokens");
+    fs::write(&file, raw).expect("a temporary file");
+    for (name, bidirectional) in [("wikitext103", true), ("wikitext103_uni", false)] {
+        let task = Task::find(name).expect("a known task");
+        let data = TaskData::from_files(&task, folder.path(), BTreeMap::from([(Split::Val, file.clone())]));
+        let samples = task.samples(&data, Split::Val, &task.form()).expect("a file");
+        let samples: Vec<Sample> = samples.collect::<Result<_, _>>().expect("a row");
+        let [Sample { request, text_size: Some(size), .. }] = &samples[..] else { panic!("one text") };
+        let [Part::Text { text, .. }] = &request.prompt.side_a[..] else { panic!("a text") };
+        assert_eq!(text, recorded["raw"]["wikitext_detokenized"].as_str().expect("a text"));
+        assert_eq!(request.ask, Ask::LogProb { stride: 256, bidirectional });
+        assert_eq!(json!(size.num_words), recorded["cases"]["wikitext_bi"]["num_original_tokens"]);
+        assert_eq!(size.num_bytes, raw.len() as u64);
+    }
+}

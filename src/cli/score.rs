@@ -263,7 +263,7 @@ fn num_empty(outcomes: &[Outcome]) -> usize {
     let is_empty = |outcome: &&Outcome| match &outcome.prediction {
         Prediction::Text(text) => text.trim().is_empty(),
         Prediction::None => true,
-        Prediction::Label(_) => false,
+        Prediction::Label(_) | Prediction::LogProb => false,
     };
     outcomes.iter().filter(is_empty).count()
 }

@@ -11,8 +11,10 @@ use super::locate::{sha256_bytes, sha256_file};
 /// A file of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowFile {
-    /// On disk.
+    /// On disk, a row a line.
     OnDisk(PathBuf),
+    /// On disk, a text that is one row with the only field `text`.
+    Text(PathBuf),
     /// Made by the program.
     Made {
         /// What messages call it.
@@ -31,7 +33,7 @@ impl RowFile {
     /// Where it is, or what it is called.
     pub fn path(&self) -> &Path {
         match self {
-            Self::OnDisk(path) | Self::Made { name: path, .. } => path,
+            Self::OnDisk(path) | Self::Text(path) | Self::Made { name: path, .. } => path,
         }
     }
 
@@ -39,6 +41,7 @@ impl RowFile {
     pub fn open(&self) -> Result<Jsonl<Box<dyn Source>>, RowError> {
         let source: Box<dyn Source> = match self {
             Self::OnDisk(path) => Box::new(Jsonl::<File>::file(path)?),
+            Self::Text(path) => Box::new(Cursor::new(text_row(path)?)),
             Self::Made { bytes, .. } => Box::new(Cursor::new(bytes.clone())),
         };
         Ok(Jsonl::new(self.path(), source))
@@ -47,7 +50,7 @@ impl RowFile {
     /// Its SHA-256, in lower-case hexadecimal digits.
     pub fn sha256(&self) -> io::Result<String> {
         match self {
-            Self::OnDisk(path) => sha256_file(path),
+            Self::OnDisk(path) | Self::Text(path) => sha256_file(path),
             Self::Made { bytes, .. } => Ok(sha256_bytes(bytes)),
         }
     }
@@ -55,6 +58,7 @@ impl RowFile {
     /// Lines that are not blank; 0 for a file that can't be read.
     pub fn num_rows(&self) -> usize {
         let reader: Box<dyn BufRead> = match self {
+            Self::Text(path) => return usize::from(path.is_file()),
             Self::OnDisk(path) => match File::open(path) {
                 Ok(file) => Box::new(BufReader::new(file)),
                 Err(_) => return 0,
@@ -66,9 +70,46 @@ impl RowFile {
     }
 }
 
+/// A text as a line of JSON.
+fn text_row(path: &Path) -> Result<Vec<u8>, RowError> {
+    let unreadable = |source| RowError::Unreadable { file: path.to_path_buf(), source };
+    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..offset];
+        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        RowError::NotUtf8 {
+            file: path.to_path_buf(),
+            line: before.split(|&byte| byte == b'\n').count(),
+            byte: offset - line_start,
+            offset: offset as u64,
+        }
+    })?;
+    if text.trim().is_empty() {
+        return Err(RowError::Empty { file: path.to_path_buf() });
+    }
+    let mut row = serde_json::to_vec(&serde_json::json!({"text": text})).expect("a text is plain data");
+    row.push(b'\n');
+    Ok(row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_one_row_and_what_is_no_text_is_named_with_its_place() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let text = RowFile::Text(file.path().to_path_buf());
+        std::fs::write(file.path(), "one \"line\"\nand more\n").expect("a temporary file");
+        let row = text.open().expect("it is there").read().expect("a row").expect("a row");
+        assert_eq!(row.text("text").expect("the field"), "one \"line\"\nand more\n");
+        assert_eq!(text.num_rows(), 1);
+        std::fs::write(file.path(), b"good\nba\xffd").expect("a temporary file");
+        let error = text.open().err().expect("no text").to_string();
+        assert!(error.contains(":2: not UTF-8 at byte 2 of the line (byte 7 of the file)"), "{error}");
+        std::fs::write(file.path(), " \n").expect("a temporary file");
+        assert!(matches!(text.open(), Err(RowError::Empty { .. })));
+    }
 
     #[test]
     fn rows_in_memory_are_read_as_rows_on_disk() {

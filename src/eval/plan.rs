@@ -198,9 +198,23 @@ fn jobs_of(
     patterns.iter().map(job).collect()
 }
 
-/// Can the model be asked for texts, where the task is answered with some?
+/// Can the model be asked for texts, or for the probability of one, where the task asks that?
 fn check_texts(task: &Task, model: &ModelSource, settings: &Settings) -> Result<(), EvalError> {
     let family = model.architecture.family();
+    if task.kind == Kind::LogProb {
+        let reason = if !family.reads_left_to_right() {
+            let able = Family::ALL.into_iter().filter(|f| f.reads_left_to_right()).map(Family::name);
+            format!(
+                "which a {family} model does not say; use one of another family: {}",
+                able.collect::<Vec<_>>().join(", ")
+            )
+        } else if settings.mode == Mode::ZeroShot {
+            return Ok(());
+        } else {
+            "of a model as it is; use `--mode zero-shot`".into()
+        };
+        return Err(EvalError::Impossible(format!("{} asks how probable a text is, {reason}", task.name)));
+    }
     if task.kind != Kind::Generate {
         return Ok(());
     }
@@ -268,5 +282,6 @@ fn form_of(
         loss: recipe.recipe.loss,
         length_penalty: recipe.recipe.length_penalty,
         decoding,
+        windows: recipe.recipe.windows(),
     })
 }

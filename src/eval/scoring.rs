@@ -281,7 +281,7 @@ impl Run<'_> {
     fn asked(&self, sample: &Sample) -> Request {
         let mut request = sample.request.clone();
         let is_open = match sample.reading {
-            Reading::Greedy | Reading::Text | Reading::WholeText => false,
+            Reading::Greedy | Reading::LogProb | Reading::Text | Reading::WholeText => false,
             Reading::Continuation => true,
             Reading::Best | Reading::FirstIsBest => self.settings.mode != Mode::Finetune,
         };
@@ -383,11 +383,13 @@ impl Evaluation {
 
 fn outcome(task: &Task, sample: &Sample, answer: Option<&Answer>, reads_texts: bool) -> Outcome {
     let predicted = answer.and_then(|answer| sample.predict(answer));
+    let log_prob = answer.and_then(|answer| sample.log_prob(answer));
     let prediction = match predicted {
         None if sample.is_written() => {
             let text = answer.and_then(|answer| sample.written(answer));
             text.map_or(Prediction::None, |text| Prediction::Text(task.scored_text(text)))
         }
+        None if log_prob.is_some() => Prediction::LogProb,
         None => Prediction::None,
         Some(index) if reads_texts => {
             sample.candidate(index).map_or(Prediction::None, |text| Prediction::Text(text.into()))
@@ -400,7 +402,7 @@ fn outcome(task: &Task, sample: &Sample, answer: Option<&Answer>, reads_texts: b
         prediction,
         label: if reads_texts { None } else { sample.label },
         references: sample.references.clone(),
-        log_prob: answer.and_then(|answer| sample.log_prob(answer)),
+        log_prob,
     }
 }
 

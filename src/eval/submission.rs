@@ -36,7 +36,7 @@ impl Run<'_> {
                 {
                     Value::from(first)
                 }
-                (Prediction::None, _) => evaluation.task.official_label(Some(0)),
+                (Prediction::None | Prediction::LogProb, _) => evaluation.task.official_label(Some(0)),
             };
             let number = sample.doc.get_key_value("idx").map(|(key, idx)| (key.clone(), idx.clone()));
             rows.push((sample.guid, number.into_iter().collect(), label));

@@ -47,7 +47,7 @@ pub fn token_f1(prediction: &str, reference: &str) -> f64 {
 /// Best over the references; 0 without references or for a failed sample. `None` for a predicted label.
 fn best(outcome: &Outcome, score: fn(&str, &str) -> f64) -> Option<f64> {
     match &outcome.prediction {
-        Prediction::Label(_) => None,
+        Prediction::Label(_) | Prediction::LogProb => None,
         Prediction::None => Some(0.0),
         Prediction::Text(text) => {
             Some(outcome.references.iter().map(|reference| score(text, reference)).fold(0.0, f64::max))

@@ -16,7 +16,7 @@ fn labelled(outcomes: &[Outcome]) -> Option<Labelled> {
     let prediction = |outcome: &Outcome| match outcome.prediction {
         Prediction::Label(label) => Some(Some(label)),
         Prediction::None => Some(None),
-        Prediction::Text(_) => None,
+        Prediction::Text(_) | Prediction::LogProb => None,
     };
     let labels = outcomes.iter().map(|outcome| outcome.label).collect::<Option<Vec<_>>>()?;
     let predictions = outcomes.iter().map(prediction).collect::<Option<Vec<_>>>()?;

@@ -38,6 +38,8 @@ pub enum Prediction {
     Label(usize),
     /// A text, for tasks scored against reference texts.
     Text(String),
+    /// There was nothing to choose or to write: the outcome's log-probability is the answer.
+    LogProb,
     /// The sample failed; counts as wrong.
     None,
 }
@@ -120,9 +122,14 @@ impl Metric {
         }
     }
 
+    /// Does it read log-probabilities, and no answers?
+    pub fn reads_log_probs(&self) -> bool {
+        matches!(self.computation, Computation::LogProbs(_))
+    }
+
     /// What its value is multiplied by where it is shown: shares are shown in percent, perplexities as they are.
     pub fn scale(&self) -> f64 {
-        if matches!(self.computation, Computation::LogProbs(_)) { 1.0 } else { 100.0 }
+        if self.reads_log_probs() { 1.0 } else { 100.0 }
     }
 
     /// The metric with its 95 % bootstrap interval, in which a group of outcomes is drawn as one.

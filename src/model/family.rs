@@ -42,6 +42,11 @@ impl Family {
         }
     }
 
+    /// Does it give a text a probability, word after word?
+    pub fn reads_left_to_right(self) -> bool {
+        matches!(self, Self::Glm | Self::Gpt2 | Self::Llama)
+    }
+
     /// Does its published recipe for classification read marked words besides the pooled token?
     pub fn reads_marks(self) -> bool {
         matches!(self, Self::Bert | Self::Roberta)

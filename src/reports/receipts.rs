@@ -199,7 +199,7 @@ fn row(line: SampleLine) -> SampleRow {
         Some(Prediction::Label(label)) => Value::from(label),
         Some(Prediction::Text(text)) => Value::from(text),
         Some(Prediction::None) => Value::from("failed"),
-        None => Value::Null,
+        Some(Prediction::LogProb) | None => Value::Null,
     };
     // The references, where there are any, are what the target's text was made of.
     let target = line

@@ -55,9 +55,14 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
             format!("the name {:?} should have only letters, digits, `_` and `-`", file.name),
         );
     }
-    match (file.kind == Kind::Generate, file.labels.len()) {
-        (false, 0 | 1) => return problem("labels", "a task needs at least two labels".into()),
-        (true, 1..) => return problem("labels", "a task that is answered with texts has no labels".into()),
+    match (file.kind, file.labels.len()) {
+        (Kind::Word | Kind::Choice, 0 | 1) => {
+            return problem("labels", "a task needs at least two labels".into());
+        }
+        (Kind::Generate | Kind::LogProb, 1..) => {
+            let what = "a task that is answered with texts or log-probabilities has no labels";
+            return problem("labels", what.into());
+        }
         _ => {}
     }
     if file.metrics.is_empty() {
@@ -74,6 +79,12 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
                     format!("{} compares labels, and here texts are answered", metric.name),
                 );
             }
+            Ok(metric) if file.kind == Kind::LogProb && !metric.reads_log_probs() => {
+                return problem(
+                    &place,
+                    format!("{} compares answers, and here a text's probability is asked", metric.name),
+                );
+            }
             Ok(_) => {}
         }
     }
@@ -87,6 +98,7 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
     check_generation(file, |template| known_field(template, false))?;
     check_text_to_text(file, |template| known_field(template, false))?;
     check_recipe(file)?;
+    check_windows(file)?;
     file.choices.iter().try_for_each(|template| known_field(template, false))?;
     if let Some(classifier) = &file.classifier {
         let texts = std::iter::once(&classifier.text_a).chain(&classifier.text_b);
@@ -129,10 +141,16 @@ fn check_patterns(
         let parts = pattern.side_a.iter().chain(&pattern.side_b);
         let is_blank = |part: &&PartSpec| match file.kind {
             Kind::Generate => part.is_blank(),
-            Kind::Word | Kind::Choice => **part == PartSpec::Blank,
+            Kind::Choice => part.is_blank() && **part != PartSpec::WithBlanks,
+            Kind::Word | Kind::LogProb => **part == PartSpec::Blank,
         };
         let blanks = parts.clone().filter(is_blank).count();
-        if blanks != 1 {
+        if file.kind == Kind::LogProb {
+            if parts.clone().any(PartSpec::is_blank) {
+                let what = "it has a blank, and here the probability of a whole text is asked";
+                return problem(&place, format!("pattern {}: {what}", pattern.id));
+            }
+        } else if blanks != 1 {
             return problem(
                 &place,
                 format!("pattern {} has {blanks} blanks (\"[MASK]\") instead of one", pattern.id),
@@ -205,6 +223,22 @@ fn check_generation(
         }
         None => Ok(()),
     }
+}
+
+/// Windows that leave no token out.
+fn check_windows(file: &TaskFile) -> Result<(), Problem> {
+    let recipe = &file.recipe;
+    let has_some = recipe.stride.is_some() || recipe.bidirectional.is_some();
+    let what = match file.kind {
+        Kind::LogProb if !(1..recipe.max_tokens).contains(&recipe.windows().0) => {
+            "stride should be at least 1 and below max_tokens, or tokens are left out"
+        }
+        Kind::Word | Kind::Choice | Kind::Generate if has_some => {
+            "stride and bidirectional are for tasks of kind \"log_prob\""
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem { place: "stride =".into(), what: what.into(), near: None })
 }
 
 /// No blank, fields that are known, a word for each label or for none.

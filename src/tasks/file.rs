@@ -79,6 +79,8 @@ pub enum Kind {
     Choice,
     /// Which text belongs in the blank? It is written, a token at a time.
     Generate,
+    /// How probable is the text?
+    LogProb,
 }
 
 /// A label: a text or a number, as the official files spell it.
@@ -140,6 +142,8 @@ fn label_key() -> String {
 pub enum Reader {
     /// One JSON object a line.
     Jsonl,
+    /// A file of text, which is one row with the only field `text`.
+    Text,
 }
 
 /// The files of the splits.
@@ -527,6 +531,12 @@ pub struct Recipe {
     /// Texts that are pursued side by side; 1 takes the best token each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_beams: Option<usize>,
+    /// Tokens that each window after the first one scores, of long texts whose probability is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// Does what such a window reads before them see itself in both directions, in models that can?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bidirectional: Option<bool>,
 }
 
 impl Recipe {
@@ -540,6 +550,11 @@ impl Recipe {
             recipe[key] = serde_json::to_value(value).map_err(|error| error.to_string())?;
         }
         serde_json::from_value(recipe).map_err(|error| error.to_string())
+    }
+
+    /// How a long text is read in windows: the stride, and whether in both directions.
+    pub fn windows(&self) -> (usize, bool) {
+        (self.stride.unwrap_or(self.max_tokens / 2), self.bidirectional.unwrap_or(true))
     }
 
     /// How texts are searched.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::TaskError;
-use super::file::FileSpec;
+use super::file::{FileSpec, Reader};
 use super::sample::Split;
 use super::task::Task;
 use crate::data::locate::Wanted;
@@ -31,6 +31,14 @@ pub enum Provenance {
     Partial(String),
     /// It is another file.
     Unknown,
+}
+
+/// A file in the task's format.
+fn row_file(task: &Task, file: PathBuf) -> RowFile {
+    match task.data.reader {
+        Reader::Jsonl => RowFile::OnDisk(file),
+        Reader::Text => RowFile::Text(file),
+    }
 }
 
 impl TaskData {
@@ -60,7 +68,7 @@ impl TaskData {
         let folder = locate(wanted, data_dir)?;
         let there = |(split, spec): (Split, &FileSpec)| {
             let file = folder.join(&spec.path);
-            file.is_file().then_some((split, RowFile::OnDisk(file)))
+            file.is_file().then(|| (split, row_file(task, file)))
         };
         let files = specs().filter_map(there).collect();
         Ok(Self { folder, files, extra_train: Vec::new(), task: task.name.clone() })
@@ -68,7 +76,7 @@ impl TaskData {
 
     /// Data that is not looked for: each split's file.
     pub fn from_files(task: &Task, folder: &Path, files: BTreeMap<Split, PathBuf>) -> Self {
-        let files = files.into_iter().map(|(split, file)| (split, RowFile::OnDisk(file))).collect();
+        let files = files.into_iter().map(|(split, file)| (split, row_file(task, file))).collect();
         Self { folder: folder.to_path_buf(), files, extra_train: Vec::new(), task: task.name.clone() }
     }
 

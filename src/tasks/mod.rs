@@ -39,7 +39,7 @@ macro_rules! files {
 /// The task files inside the binary: name, path in the source tree, text.
 pub const FILES: &[(&str, &str, &str)] = files! {
     "superglue": "boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc", "ax_b", "ax_g";
-    "lm": "lambada";
+    "lm": "bookwiki", "lambada", "wikitext103";
     "nlg": "cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill";
 };
 
@@ -70,6 +70,7 @@ pub const SUITES: &[(&str, &[&str])] = &[
         ],
     ),
     ("summarization", &["cnn_dm", "xsum", "gigaword"]),
+    ("lm", &["bookwiki", "bookwiki_uni", "wikitext103", "wikitext103_uni", "lambada"]),
     ("nlg", &["cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill"]),
 ];
 

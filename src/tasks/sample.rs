@@ -60,6 +60,8 @@ pub enum Reading {
     Greedy,
     /// The same, whatever would come after it (LAMBADA).
     Continuation,
+    /// There is no label: how probable the prompt's text is, is the answer.
+    LogProb,
     /// There is no label: the text that was written is the answer.
     Text,
     /// There is no label: the whole prompt is the answer, with the texts that were written in its blanks.
@@ -93,6 +95,39 @@ pub struct Sample {
     pub references: Vec<String>,
     /// The right texts of the blanks, to learn from; none where candidates are scored.
     pub targets: Vec<String>,
+    /// Of the text whose probability is asked.
+    pub text_size: Option<TextSize>,
+}
+
+/// What the log-probability of a text is spread over, whatever the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextSize {
+    /// Words between white space.
+    pub num_words: u64,
+    /// Bytes in UTF-8.
+    pub num_bytes: u64,
+}
+
+impl TextSize {
+    /// Of a prompt's text; or what the adapter's fields `num_words` and `num_bytes` say, where the text that is read is
+    /// not the text as it was published.
+    pub fn of(prompt: &Prompt, fields: &[(&'static str, String)]) -> Self {
+        let text: String = prompt
+            .side_a
+            .iter()
+            .map(|part| match part {
+                Part::Text { text, .. } => text.as_str(),
+                Part::Blank | Part::LongBlank(_) => "",
+            })
+            .collect();
+        let field = |name: &str| {
+            fields.iter().find(|(field, _)| *field == name).and_then(|(_, number)| number.parse().ok())
+        };
+        Self {
+            num_words: field("num_words").unwrap_or_else(|| text.split_whitespace().count() as u64),
+            num_bytes: field("num_bytes").unwrap_or(text.len() as u64),
+        }
+    }
 }
 
 impl Sample {
@@ -103,20 +138,23 @@ impl Sample {
             Reading::Best => best,
             Reading::FirstIsBest => usize::from(best == 0),
             Reading::Greedy | Reading::Continuation => usize::from(answer.candidates[0].is_greedy),
-            Reading::Text | Reading::WholeText => return None,
+            Reading::LogProb | Reading::Text | Reading::WholeText => return None,
         })
     }
 
     /// How probable the text is that the sample goes on with; `None` where that is not asked, or not a number.
     pub fn log_prob(&self, answer: &Answer) -> Option<LogProb> {
-        let Ask::Choice { candidates, .. } = &self.request.ask else { return None };
-        let (text, scored) = (candidates.first()?, answer.candidates.first()?);
-        (self.reading == Reading::Continuation && scored.score.is_finite()).then(|| LogProb {
-            log_prob: scored.score,
-            num_tokens: scored.num_tokens as u64,
-            num_words: text.split_whitespace().count() as u64,
-            num_bytes: text.len() as u64,
-        })
+        let size = match (&self.request.ask, self.reading) {
+            (Ask::LogProb { .. }, _) => self.text_size?,
+            (Ask::Choice { candidates, .. }, Reading::Continuation) => {
+                let text = candidates.first()?;
+                TextSize { num_words: text.split_whitespace().count() as u64, num_bytes: text.len() as u64 }
+            }
+            _ => return None,
+        };
+        let scored = answer.candidates.first().filter(|scored| scored.score.is_finite())?;
+        let (log_prob, num_tokens) = (scored.score, scored.num_tokens as u64);
+        Some(LogProb { log_prob, num_tokens, num_words: size.num_words, num_bytes: size.num_bytes })
     }
 
     /// The text that an answer amounts to, for samples that are answered with texts; `None` when a blank has none.

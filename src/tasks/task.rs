@@ -13,7 +13,7 @@ use super::file::{
     MetricSpec, PartSpec, PatternSpec, Recipe, Side, Source, SpanSpec, TaskFile, TextToTextSpec,
 };
 use super::located::TaskData;
-use super::sample::{Reading, Sample, Split};
+use super::sample::{Reading, Sample, Split, TextSize};
 use super::stream::Samples;
 use super::template::Template;
 use super::{FILES, SUITES, mini, names};
@@ -53,6 +53,8 @@ pub struct Form {
     pub length_penalty: f64,
     /// How texts are searched, where the task is answered with texts.
     pub decoding: Option<Decoding>,
+    /// The stride of a long text's windows, and whether they are read in both directions, where its probability is asked.
+    pub windows: (usize, bool),
 }
 
 /// A task that can be run.
@@ -219,7 +221,13 @@ impl Task {
             loss: self.recipe.loss,
             length_penalty: self.recipe.length_penalty,
             decoding: self.decoding(&self.recipe),
+            windows: self.recipe.windows(),
         }
+    }
+
+    /// Are there rows to learn it from, its own or those of the task that it diagnoses?
+    pub fn can_be_learned(&self) -> bool {
+        self.file_spec(Split::Train).is_some() || self.diagnostic_of.is_some()
     }
 
     /// Is it answered with texts?
@@ -397,6 +405,10 @@ impl Task {
                 None => (Reading::WholeText, item.blanked.targets.clone()),
             };
         }
+        let mut text_size = None;
+        if self.kind == Kind::LogProb {
+            (reading, text_size) = (Reading::LogProb, Some(TextSize::of(&request.prompt, &item.fields)));
+        }
         let candidates = candidates.iter().map(|candidate| candidate.trim_start().to_owned()).collect();
         let Item { guid, label, official_label, group, .. } = item;
         Ok(Sample {
@@ -411,6 +423,7 @@ impl Task {
             group,
             references,
             targets,
+            text_size,
         })
     }
 
@@ -462,6 +475,10 @@ impl Task {
     }
 
     fn cloze(&self, candidates: &[String], form: &Form) -> Result<Ask, TaskError> {
+        if self.kind == Kind::LogProb {
+            let (stride, bidirectional) = form.windows;
+            return Ok(Ask::LogProb { stride, bidirectional });
+        }
         if let Some(spec) = &self.generation {
             let decoding = form.decoding.clone().unwrap_or_else(|| self.recipe.decoding());
             return Ok(Ask::Generate { decoding, edges: spec.edges, cut: spec.cut });

@@ -55,7 +55,7 @@ impl Run {
     fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let (tasks, is_suite) = self.tasks()?;
         let tasks = super::or_mini(tasks, self.args.data_dir())?;
-        let settings = self.args.settings()?;
+        let settings = self.args.settings(&tasks)?;
         let models = self.args.models()?;
         let plans = models
             .iter()

@@ -13,7 +13,7 @@ use crate::eval::{Limit, Patterns, Settings};
 use crate::model::ModelSource;
 use crate::nn::Precision;
 use crate::results::ours::{Mode, Rule};
-use crate::tasks::{Head, Split};
+use crate::tasks::{Head, Split, Task};
 
 /// Options of a run.
 #[derive(Debug, clap::Args)]
@@ -31,9 +31,9 @@ pub struct RunArgs {
     /// Vocabulary, where the checkpoint has none beside it
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
-    /// How the model meets the tasks
-    #[arg(long, value_enum, default_value_t = ModeArg::Finetune)]
-    mode: ModeArg,
+    /// How the model meets the tasks [default: finetune; zero-shot where there is nothing to learn from]
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
     /// What answers [default: what the model's family was published with, as far as the task has it]
     #[arg(long, value_enum)]
     head: Option<HeadArg>,
@@ -201,7 +201,7 @@ impl RunArgs {
     }
 
     /// What the user decided.
-    pub fn settings(&self) -> anyhow::Result<Settings> {
+    pub fn settings(&self, tasks: &[Task]) -> anyhow::Result<Settings> {
         let device = self.device.open()?;
         let dtype = match self.dtype {
             DTypeArg::F32 => DType::F32,
@@ -210,9 +210,10 @@ impl RunArgs {
         };
         device::check_dtype(dtype, &device)?;
         let mode = match self.mode {
-            ModeArg::Finetune => Mode::Finetune,
-            ModeArg::ZeroShot => Mode::ZeroShot,
-            ModeArg::FewShot => Mode::FewShot,
+            Some(ModeArg::Finetune) => Mode::Finetune,
+            Some(ModeArg::FewShot) => Mode::FewShot,
+            None if tasks.iter().any(Task::can_be_learned) => Mode::Finetune,
+            Some(ModeArg::ZeroShot) | None => Mode::ZeroShot,
         };
         if mode == Mode::Finetune && Precision::of(dtype, &device).0 != DType::F32 {
             bail!("fine-tuning on a GPU needs `--dtype f32`: updates are lost in half precision");

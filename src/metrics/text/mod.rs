@@ -88,7 +88,7 @@ impl<'a> Texts<'a> {
         let prediction = match &outcome.prediction {
             Prediction::Text(text) => text.as_str(),
             Prediction::None => "",
-            Prediction::Label(_) => return None,
+            Prediction::Label(_) | Prediction::LogProb => return None,
         };
         let references = &outcome.references;
         (!references.is_empty()).then_some(Self { prediction, references, pairs: Vec::new() })

@@ -69,12 +69,7 @@ impl Context {
             unreachable!("only texts are generated")
         };
         let special = special(tokenizer, request)?;
-        let mask = |part: &Part| match part {
-            Part::LongBlank(BlankLength::Sentences) => special.smask.unwrap_or(special.mask),
-            Part::LongBlank(BlankLength::Rest) => special.gmask.unwrap_or(special.mask),
-            _ => special.mask,
-        };
-        let sides = Sides::with_blanks(tokenizer, request, |part| vec![mask(part)])?;
+        let sides = Sides::with_blanks(tokenizer, request, |part| vec![mask(special, part)])?;
         Self::framed(tokenizer, request, sides, decoding.max_new_tokens, *edges)
     }
 
@@ -273,7 +268,17 @@ fn candidate_ids(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Vec<u32
 
 /// The prompt's sides, with one mask token for the blank.
 fn token_sides(tokenizer: &Tokenizer, request: &Request) -> Result<Sides, EncodingError> {
-    Sides::new(tokenizer, request, &[special(tokenizer, request)?.mask])
+    let special = special(tokenizer, request)?;
+    Sides::with_blanks(tokenizer, request, |part| vec![mask(special, part)])?.with_one_blank(request)
+}
+
+/// The token of a blank: one of its own for a longer text, where the vocabulary has it.
+fn mask(special: &SpecialTokens, blank: &Part) -> u32 {
+    match blank {
+        Part::LongBlank(BlankLength::Sentences) => special.smask.unwrap_or(special.mask),
+        Part::LongBlank(BlankLength::Rest) => special.gmask.unwrap_or(special.mask),
+        _ => special.mask,
+    }
 }
 
 /// Part A, cut so that a piece of `num_piece_tokens` fits behind it.

@@ -116,9 +116,16 @@ impl Sides {
     /// # Errors
     /// When the prompt has not exactly one blank.
     pub fn new(tokenizer: &Tokenizer, request: &Request, blank: &[u32]) -> Result<Self, EncodingError> {
-        let sides = Self::with_blanks(tokenizer, request, |_| blank.to_vec())?;
-        match sides.blanks.len() {
-            1 => Ok(sides),
+        Self::with_blanks(tokenizer, request, |_| blank.to_vec())?.with_one_blank(request)
+    }
+
+    /// The same, if there is one blank.
+    ///
+    /// # Errors
+    /// When there are several.
+    pub fn with_one_blank(self, request: &Request) -> Result<Self, EncodingError> {
+        match self.blanks.len() {
+            1 => Ok(self),
             found => Err(EncodingError::Blanks { id: request.id.clone(), found }),
         }
     }

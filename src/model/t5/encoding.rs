@@ -87,8 +87,8 @@ impl Encoding {
             }
         };
         let mut answers = candidate_ids(tokenizer, request, candidates)?;
-        let parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
-        let is_cloze = parts.filter(|part| **part == Part::Blank).count() > 0;
+        let mut parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
+        let is_cloze = parts.any(Part::is_blank);
         let end = if is_cloze { tokens.after_blank } else { tokens.end };
         if has_end {
             for answer in &mut answers {

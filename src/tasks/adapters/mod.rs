@@ -6,6 +6,7 @@ mod infilling;
 mod lambada;
 mod multirc;
 mod record;
+mod wikitext;
 mod wsc;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ pub const ADAPTERS: &[&dyn Adapter] = &[
     &lambada::Lambada,
     &multirc::MultiRc,
     &record::Record,
+    &wikitext::WikiText,
     &wsc::Wsc,
 ];
 
