@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::tables::{alpha, interval, plain_table, shown, signed};
 use crate::compare::{Comparison, Flip, Outcome, Row, Settings, Test, compare};
-use crate::metrics;
+use crate::metrics::{self, Metric};
 use crate::results::Run;
 
 /// Compare two runs sample by sample: is the second one better, worse, or can't one tell?
@@ -74,10 +74,10 @@ impl Compare {
         }
         writeln!(out, "{}", table(&comparison.rows))?;
         let percent = 100.0 * (1.0 - self.alpha);
-        writeln!(
-            out,
-            "  In points (perplexities as they are); B - A with its {percent} % interval; p corrected for all rows (Holm)."
-        )?;
+        writeln!(out, "  In points; B - A with its {percent} % interval; p corrected for all rows (Holm).")?;
+        if comparison.rows.iter().any(|row| metrics::find(&row.metric).is_ok_and(Metric::reads_log_probs)) {
+            writeln!(out, "  Perplexities are shown as they are.")?;
+        }
         comparison.notes.iter().try_for_each(|note| writeln!(out, "  {note}."))?;
         if self.flips == 0 {
             return Ok(());

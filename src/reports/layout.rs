@@ -134,13 +134,16 @@ pub const LAYOUTS: &[Layout] = &[
             perplexity("BookWiki ppl", "BookWiki held-out LM"),
             perplexity("BookWiki ppl, uni", "BookWiki held-out LM (unidirectional context)"),
             perplexity("BookWiki ppl, bi", "BookWiki held-out LM (bidirectional context)"),
-            scores("LAMBADA acc.", "LAMBADA (zero-shot, test)", LAMBADA, NONE),
+            scores("LAMBADA acc.", "LAMBADA (zero-shot, test)", LAMBADA, ("lambada", &["accuracy"])),
             scores("LAMBADA acc., uni", "LAMBADA (unidirectional context)", LAMBADA, NONE),
             scores("LAMBADA acc., bi", "LAMBADA (bidirectional context)", LAMBADA, NONE),
-            perplexity("WikiText-103 ppl", "WikiText-103 (zero-shot, test)"),
+            Scores {
+                ours: ("wikitext103", &["word_perplexity"]),
+                ..perplexity("WikiText-103 ppl", "WikiText-103 (zero-shot, test)")
+            },
         ],
         has_average: false,
-        without_runs: "No run of ours: language modelling is not built yet.",
+        without_runs: "No run of ours. BookWiki is another text here (`bookwiki`), so it is not in this table.",
     },
     Layout {
         name: "ablation",
@@ -152,7 +155,7 @@ pub const LAYOUTS: &[Layout] = &[
 ];
 
 const QUESTIONS: &str = "SQuAD 1.1 question generation (Du et al. 2017 split)";
-const GENERATION: &str = "No run of ours: generation is not built yet.";
+const GENERATION: &str = "No run of ours: these tasks are here as samples of the data only.";
 
 const fn perplexity(head: &'static str, task: &'static str) -> Scores {
     Scores { head, task, metrics: PPL, higher_is_better: false, ours: NONE }
