@@ -70,7 +70,7 @@ fn a_killed_run_with_a_test_split_ends_in_the_same_bytes() {
 
 #[test]
 fn a_killed_run_of_any_family_ends_in_the_same_bytes() {
-    let words = "cb wic copa --epochs 3 --select best --train-limit 8 --learning-rate 1e-3";
+    let words = "cb copa --epochs 2 --select best --train-limit 8 --learning-rate 1e-3";
     let bart = tempfile::tempdir().expect("a temporary folder");
     let bart = bart.path().join("bart");
     write_bart(&bart);

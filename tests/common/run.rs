@@ -53,8 +53,10 @@ pub fn write_bart(folder: &Path) {
     let weights = Parameters::draw(weights, 7, DType::F32, &Device::Cpu).expect("weights");
     let weights = weights.snapshot().expect("a copy");
     let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/glm-tiny/tokenizer.json");
-    let vocabulary = std::fs::read(vocabulary).expect("the bundled vocabulary");
-    checkpoint::write_model_dir(folder, settings, &weights, Some(&vocabulary), "").expect("a folder");
+    let vocabulary = std::fs::read_to_string(vocabulary).expect("the bundled vocabulary");
+    let vocabulary = vocabulary.replace("[CLS]", "<s>").replace("[SEP]", "</s>"); // BART's names for them
+    checkpoint::write_model_dir(folder, settings, &weights, Some(vocabulary.as_bytes()), "")
+        .expect("a folder");
 }
 
 /// What a run left in one model's folder.
