@@ -10,7 +10,7 @@ use candle_core::{DType, Device};
 use glm_eval::metrics::LogProb;
 use glm_eval::model::glm::{Encoding, Targets};
 use glm_eval::model::{Build, Head, LanguageModel, ModelSource};
-use glm_eval::request::{Answer, Ask, CandidateScore, Part, Prompt, Request};
+use glm_eval::request::{Answer, Ask, BlankLength, CandidateScore, Part, Prompt, Request};
 use glm_eval::tasks::{Sample, Split, Task, TaskData, TaskError};
 use glm_eval::tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ fn the_word_has_its_share_of_the_perplexity() {
 fn the_last_word_is_asked_for_after_all_that_comes_before_it() {
     let samples = samples(&["It rained.\n\nShe took her  umbrella", "a b "]).expect("two passages");
     let told = |sample: &Sample| {
-        let [Part::Text { text, .. }, Part::Blank] = &sample.request.prompt.side_a[..] else {
+        let [Part::Text { text, .. }, Part::LongBlank(BlankLength::Rest)] = &sample.request.prompt.side_a[..]
+        else {
             panic!("a text, a blank")
         };
         let Ask::Choice { candidates, .. } = &sample.request.ask else { panic!("a choice") };
