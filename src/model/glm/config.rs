@@ -67,7 +67,7 @@ const NAMED: &[(&str, [usize; 5])] = &[
     ("glm-roberta-large", [24, 50304, 1024, 16, 512]),
     ("glm-2b", [36, 50304, 2048, 32, 1024]),
     ("glm-10b", [48, 50304, 4096, 64, 1024]),
-    ("glm-tiny", [6, 8192, 256, 4, 1024]),
+    ("glm-tiny", [4, 8192, 192, 3, 1024]),
 ];
 
 /// Head size of all published models.

@@ -68,7 +68,7 @@ pub const NAMED: &[(&str, [usize; 4], Option<&str>)] = &[
     ("gpt2-medium", [24, 1024, 16, 1024], Some("openai-community/gpt2-medium")),
     ("gpt2-large", [36, 1280, 20, 1024], Some("openai-community/gpt2-large")),
     ("gpt2-xl", [48, 1600, 25, 1024], Some("openai-community/gpt2-xl")),
-    (GPT_TINY, [6, 256, 4, 1024], None),
+    (GPT_TINY, [4, 192, 3, 1024], None),
 ];
 
 /// This project's own size.
