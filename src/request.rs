@@ -74,12 +74,15 @@ pub enum Ask {
         num_labels: usize,
     },
     /// How probable is the text, which is all of the prompt? Answered by the sum of its tokens' log-probabilities, the
-    /// first one's aside. A text longer than the request's `max_tokens` is read in windows that overlap.
+    /// first one's aside. A text longer than the request's `max_tokens` is read in windows that overlap; where only its
+    /// end is scored, what does not fit is cut from its start.
     LogProb {
         /// Tokens that each window after the first one scores; the others before them are what it reads besides.
         stride: usize,
         /// Does what a window reads before its scored tokens see itself in both directions, in models that can?
         bidirectional: bool,
+        /// Are only the tokens of the prompt's last part scored?
+        last_part_only: bool,
     },
     /// Which texts fill the blanks? In reading order, each with those before it in view; answered by a text a blank.
     Generate {

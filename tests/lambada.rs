@@ -12,16 +12,20 @@ use glm_eval::model::glm::{Encoding, Targets};
 use glm_eval::model::{Build, Head, LanguageModel, ModelSource};
 use glm_eval::request::{Answer, Ask, BlankLength, CandidateScore, Part, Prompt, Request};
 use glm_eval::tasks::{Sample, Split, Task, TaskData, TaskError};
-use glm_eval::tokenizer::Tokenizer;
+use glm_eval::tokenizer::{Extras, Tokenizer};
 use serde_json::{Value, json};
 
 /// The samples of some passages.
 fn samples(passages: &[&str]) -> Result<Vec<Sample>, TaskError> {
+    samples_of("lambada", passages)
+}
+
+fn samples_of(task: &str, passages: &[&str]) -> Result<Vec<Sample>, TaskError> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("test.jsonl");
     let rows: Vec<String> = passages.iter().map(|text| json!({"text": text}).to_string()).collect();
     fs::write(&file, rows.join("\n")).expect("a temporary file");
-    let task = Task::find("lambada").expect("a known task");
+    let task = Task::find(task).expect("a known task");
     let data = TaskData::from_files(&task, folder.path(), BTreeMap::from([(Split::Val, file)]));
     task.samples(&data, Split::Val, &task.form())?.collect()
 }
@@ -61,6 +65,60 @@ fn the_last_word_is_asked_for_after_all_that_comes_before_it() {
     assert_eq!(told(&samples[1]), ("a".to_owned(), vec![" b".to_owned()], Some(1)));
 }
 
+fn array(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().expect("an array").iter()
+}
+
+/// Zero-shot choices as the published code scores them, with the sum and with the mean of the tokens' log-probabilities.
+#[test]
+fn choices_are_scored_as_the_published_code_does() {
+    let Some(shared) = shared() else { return };
+    let recorded =
+        fs::read_to_string(shared.join("golden/tasks/multichoice_rows.json")).expect("a recording");
+    let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
+    let Recorded { model, tokenizer } = Recorded::open(&shared, &recorded, Extras::default());
+    let texts = |value: &Value| -> Vec<String> {
+        value
+            .as_array()
+            .expect("texts")
+            .iter()
+            .map(|text| text.as_str().expect("a text").to_owned())
+            .collect()
+    };
+    let items = recorded["items"].as_array().expect("items").iter();
+    let cases = recorded["cases"]["bidirectional"].as_array().expect("cases");
+    for (item, case) in items.zip(cases) {
+        let question = item["inputs_pretokenized"].as_str().expect("a text");
+        let (before, after) = question.split_once("[MASK]").unwrap_or((question, ""));
+        let text = |text: &str| Part::Text { text: text.into(), shortenable: true };
+        let parts = vec![text(before), Part::Blank, text(after)];
+        for (length_penalty, scores) in case["scores_by_length_penalty"].as_object().expect("scores") {
+            let request = Request {
+                id: "choice".into(),
+                prompt: Prompt { side_a: parts.clone(), side_b: vec![] },
+                ask: Ask::Choice {
+                    candidates: texts(&item["choices_pretokenized"]),
+                    end_of_piece: false,
+                    length_penalty: length_penalty.parse().expect("a number"),
+                },
+                max_tokens: recorded["seq_length"].as_u64().expect("a length") as usize,
+            };
+            let encoding = Encoding::shared_context(&tokenizer, &request).expect("it fits");
+            let context = &encoding.input_ids[..encoding.prefix_length];
+            for (row, prefix_length) in array(&case["sample"]["text"]).zip(array(&case["sample"]["mask"])) {
+                assert_eq!(json!(encoding.prefix_length), *prefix_length);
+                assert_eq!(json!(context), json!(row.as_array().expect("tokens")[..context.len()]));
+            }
+            let answer = model.answer(&[&request]).expect("an answer").remove(0);
+            let found = answer.candidates.iter().map(|candidate| candidate.score);
+            for (found, expected) in found.zip(scores.as_array().expect("numbers")) {
+                let expected = expected.as_f64().expect("a number");
+                assert!((found - expected).abs() < 2e-4, "{found} for {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_passage_of_one_word_is_an_error_with_its_place() {
     let error = samples(&["two words", "one"]).expect_err("there is no last word").to_string();
@@ -87,10 +145,12 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn open(shared: &Path, recorded: &Value) -> Self {
+    fn open(shared: &Path, recorded: &Value, extras: Extras) -> Self {
         let weights = shared.join("golden").join(recorded["model"].as_str().expect("a model"));
         let tokenizer = shared.join("tokenizers/bert-base-uncased");
-        let source = ModelSource::open(weights.to_str().expect("UTF-8"), Some(&tokenizer)).expect("a model");
+        let mut source =
+            ModelSource::open(weights.to_str().expect("UTF-8"), Some(&tokenizer)).expect("a model");
+        source.tokenizer = Tokenizer::open_with(&tokenizer, extras).expect("BERT's vocabulary");
         let (dtype, device) = (DType::F32, Device::Cpu);
         let build = Build { seed: 1, head: Head::Vocabulary, is_trained: false, dropout: 0.0, dtype, device };
         let model = source.build(&build).expect("the weights fit");
@@ -107,7 +167,7 @@ fn glm_scores_passages_as_the_published_code_does() {
     let window = case["settings"]["seq_length"].as_u64().expect("a length") as usize;
     let passages: Vec<&str> =
         recorded["raw"]["lambada"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
-    let Recorded { model, .. } = Recorded::open(&shared, &recorded);
+    let Recorded { model, .. } = Recorded::open(&shared, &recorded, Extras::default());
     let mut compared = 0;
     for (index, sample) in samples(&passages).expect("the recorded passages").iter().enumerate() {
         let request = open(sample);
@@ -128,6 +188,49 @@ fn glm_scores_passages_as_the_published_code_does() {
     assert!(compared >= 4, "{compared} of {} were compared", passages.len());
 }
 
+#[test]
+fn left_to_right_the_last_word_is_the_end_of_its_passage_as_in_the_published_code() {
+    let Some(shared) = shared() else { return };
+    let recorded = fs::read_to_string(shared.join("golden/tasks/language_model.json")).expect("a recording");
+    let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
+    let case = &recorded["cases"]["lambada_strict_uni"];
+    let passages: Vec<&str> =
+        recorded["raw"]["lambada_uni"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
+    let Recorded { model, tokenizer } = Recorded::open(&shared, &recorded, Extras::default());
+    let rows = case["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), passages.len());
+    for ((sample, row), scores) in samples_of("lambada_uni", &passages)
+        .expect("the recorded passages")
+        .iter()
+        .zip(rows)
+        .zip(case["per_row"].as_array().expect("scores"))
+    {
+        let encoding = Encoding::windows(&tokenizer, &sample.request).expect("it fits").remove(0);
+        let ids = |key: &str| -> Vec<Value> {
+            row[key].as_array().expect("numbers").iter().take(encoding.len()).cloned().collect()
+        };
+        let values = |numbers: &[u32]| numbers.iter().map(|&number| json!(number)).collect::<Vec<_>>();
+        assert_eq!(values(&encoding.input_ids), ids("text"));
+        assert_eq!(json!(encoding.prefix_length), row["attention_mask"]);
+        let Targets::Tokens { mask, .. } = &encoding.targets else { panic!("tokens") };
+        assert_eq!(mask.iter().map(|&scored| json!(u32::from(scored))).collect::<Vec<_>>(), ids("loss_mask"));
+        let whole = row["position_id"].as_array().expect("two kinds");
+        for (own, recorded) in [&encoding.positions, &encoding.block_positions].into_iter().zip(whole) {
+            assert_eq!(values(own), recorded.as_array().expect("positions")[..own.len()]);
+        }
+        let answer = model.answer(&[&sample.request]).expect("an answer").remove(0);
+        let loss = scores["loss_sum"].as_f64().expect("a loss");
+        assert!(
+            (answer.candidates[0].score + loss).abs() < 2e-4,
+            "{} for {loss}",
+            -answer.candidates[0].score
+        );
+        assert_eq!(json!(answer.candidates[0].num_tokens), scores["loss_tokens"]);
+        assert_eq!(sample.predict(&answer), Some(usize::from(answer.candidates[0].is_greedy)));
+        assert_eq!(sample.log_prob(&answer).expect("a probability").num_words, 1);
+    }
+}
+
 /// A text as a request, cut into windows as a recorded case has them.
 fn whole_text(text: &str, settings: &Value) -> Request {
     let number = |key: &str| settings[key].as_u64().expect("a number") as usize;
@@ -135,7 +238,7 @@ fn whole_text(text: &str, settings: &Value) -> Request {
     Request {
         id: "text".into(),
         prompt: Prompt { side_a: vec![Part::Text { text: text.into(), shortenable: false }], side_b: vec![] },
-        ask: Ask::LogProb { stride: number("overlapping_eval"), bidirectional },
+        ask: Ask::LogProb { stride: number("overlapping_eval"), bidirectional, last_part_only: false },
         max_tokens: number("seq_length"),
     }
 }
@@ -146,13 +249,16 @@ fn windows_of_long_texts_and_their_scores_are_those_of_the_published_code() {
     let recorded = fs::read_to_string(shared.join("golden/tasks/language_model.json")).expect("a recording");
     let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
     let lines: Vec<&str> = recorded["raw"]["lm_txt"].as_str().expect("a text").lines().collect();
-    let model = Recorded::open(&shared, &recorded);
+    let models = [false, true]
+        .map(|task_masks| Recorded::open(&shared, &recorded, Extras { task_masks, ..Extras::default() }));
     let mut compared = 0;
     for (name, case) in recorded["cases"].as_object().expect("cases") {
         let is_text = name.starts_with("lm_") || name.starts_with("wikitext_");
-        if !is_text || name == "lm_task_mask" {
-            continue; // the vocabulary at hand has no [gMASK]
+        if !is_text {
+            continue;
         }
+        // Only where the vocabulary has [gMASK] is it the blank.
+        let model = &models[usize::from(case["settings"]["task_mask"] == true)];
         let texts = match name.starts_with("wikitext_") {
             true => vec![recorded["raw"]["wikitext_detokenized"].as_str().expect("a text")],
             false => lines.iter().copied().filter(|line| !line.is_empty()).collect(),
@@ -202,7 +308,7 @@ fn windows_of_long_texts_and_their_scores_are_those_of_the_published_code() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 8);
+    assert_eq!(compared, 9);
 }
 
 #[test]
@@ -222,7 +328,7 @@ fn the_wikitext_files_tokens_are_put_together_as_the_published_code_does() {
         let [Sample { request, text_size: Some(size), .. }] = &samples[..] else { panic!("one text") };
         let [Part::Text { text, .. }] = &request.prompt.side_a[..] else { panic!("a text") };
         assert_eq!(text, recorded["raw"]["wikitext_detokenized"].as_str().expect("a text"));
-        assert_eq!(request.ask, Ask::LogProb { stride: 256, bidirectional });
+        assert_eq!(request.ask, Ask::LogProb { stride: 256, bidirectional, last_part_only: false });
         assert_eq!(json!(size.num_words), recorded["cases"]["wikitext_bi"]["num_original_tokens"]);
         assert_eq!(size.num_bytes, raw.len() as u64);
     }

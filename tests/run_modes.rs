@@ -492,6 +492,7 @@ fn a_model_that_writes_no_texts_is_refused_before_any_work() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (words, says) in [
         ("gigaword --model bert-tiny", "a bert model does not write here"),
+        ("yahoo_infill --model t5-tiny", "several blanks in one text, which a t5 model does not fill here"),
         ("gigaword --mode few-shot", "examples in the prompt are for tasks with candidates only"),
     ] {
         let output = command_on(Path::new(TEXTS), words, folder.path()).output().expect("the program starts");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{command, done, left, write_bart};
+use common::{DATA, TEXTS, command, command_on, done, left, write_bart};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,12 +21,20 @@ const KEEP_STATES: &str = "--save-every 0 --threads 1";
 /// Runs `words` once whole and once killed `kills` times, resumed with the `resume` settings; returns how often a
 /// kill hit the program at work.
 fn killed_is_whole(words: &str, resume: &[&str], kills: usize, seed: u64) -> usize {
-    killed_model_is_whole("glm-tiny", words, resume, kills, seed)
+    killed_model_is_whole("glm-tiny", DATA, words, resume, kills, seed)
 }
 
 /// `model` is a name or a folder.
-fn killed_model_is_whole(model: &str, words: &str, resume: &[&str], kills: usize, seed: u64) -> usize {
+fn killed_model_is_whole(
+    model: &str,
+    data: &str,
+    words: &str,
+    resume: &[&str],
+    kills: usize,
+    seed: u64,
+) -> usize {
     let words = &format!("{words} --model {model}");
+    let command = |words: &str, out: &Path| command_on(Path::new(data), words, out);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let whole = folder.path().join("whole/out");
     let begin = Instant::now();
@@ -76,7 +84,17 @@ fn a_killed_run_of_any_family_ends_in_the_same_bytes() {
     write_bart(&bart);
     let bart = bart.to_str().expect("UTF-8");
     for (seed, model) in ["bert-tiny", "t5-tiny", "gpt-tiny", bart].into_iter().enumerate() {
-        assert!(killed_model_is_whole(model, words, &["", "-b 3"], 2, seed as u64) > 0, "{model}");
+        let kills = killed_model_is_whole(model, DATA, words, &["", "-b 3"], 2, seed as u64);
+        assert!(kills > 0, "{model}");
+    }
+}
+
+#[test]
+fn a_killed_run_that_writes_texts_ends_in_the_same_bytes() {
+    let words = "gigaword squad_qg --epochs 2 --select best --train-limit 3 --limit 2 --log-samples";
+    for (seed, model) in ["glm-tiny", "t5-tiny", "gpt-tiny"].into_iter().enumerate() {
+        let kills = killed_model_is_whole(model, TEXTS, words, &["", "-b 1"], 2, seed as u64);
+        assert!(kills > 0, "{model}");
     }
 }
 

@@ -69,6 +69,17 @@ fn of_written_texts_too_nothing_depends_on_batch_size_or_threads() {
     same_bytes(Path::new(TEXTS), "gigaword squad_qg --epochs 1 --train-limit 3 --limit 2");
 }
 
+#[test]
+fn of_texts_that_other_families_write_nothing_depends_on_batch_size_or_threads() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let bart = place.path().join("bart");
+    write_bart(&bart);
+    for model in ["t5-tiny", "gpt-tiny", bart.to_str().expect("UTF-8")] {
+        let words = "gigaword squad_qg --epochs 1 --train-limit 3 --limit 2 --log-samples";
+        same_bytes_of(model, Path::new(TEXTS), words);
+    }
+}
+
 /// The bundled models of the other families, and tasks of every kind that they answer.
 const RIVALS: &[(&str, &str)] =
     &[("bert-tiny", "superglue"), ("t5-tiny", "rte copa wic"), ("gpt-tiny", "rte copa record")];

@@ -211,9 +211,10 @@ impl View<'_> {
                 put("references", json!(self.sample.references));
                 put("decoding", json!(decoding))
             }
-            Ask::LogProb { stride, bidirectional } => {
-                put("windows", json!({"stride": stride, "bidirectional": bidirectional}))
-            }
+            Ask::LogProb { stride, bidirectional, last_part_only } => put(
+                "windows",
+                json!({"stride": stride, "bidirectional": bidirectional, "last_part_only": last_part_only}),
+            ),
             Ask::Word { .. } => None,
         };
         put("encodings", self.encodings.iter().map(encoding_json).collect());
@@ -287,13 +288,17 @@ impl View<'_> {
                     b.iter().try_for_each(|b| entry(out, "text B", &format!("{b:?}")))?;
                 }
             }
-            Ask::LogProb { stride, bidirectional } => {
+            Ask::LogProb { stride, bidirectional, last_part_only } => {
                 let sight = if *bidirectional {
                     "what is read before sees itself in both directions"
                 } else {
                     "left to right"
                 };
-                entry(out, "windows", &format!("each goes on by {stride}; {sight}"))?;
+                let windows = match last_part_only {
+                    true => format!("one, of which the last part is scored; {sight}"),
+                    false => format!("each goes on by {stride}; {sight}"),
+                };
+                entry(out, "windows", &windows)?;
             }
             Ask::Generate { decoding, .. } => {
                 entry(out, "decoding", &serde_json::to_string(decoding)?)?;

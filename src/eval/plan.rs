@@ -7,6 +7,7 @@ use super::{EvalError, FullRecipe, Settings};
 use crate::model::{Family, Head as ModelHead, ModelSource};
 use crate::request::Decoding;
 use crate::results::ours::{Mode, unit_name};
+use crate::tasks::file::{PartSpec, PatternSpec};
 use crate::tasks::{Form, Head, Kind, Split, Task, TaskData};
 
 /// Which patterns of a task are run.
@@ -156,7 +157,7 @@ fn jobs_of(
     let recipe =
         FullRecipe::resolve(task, model.architecture.family(), model.recipe.as_deref(), &settings.overrides)?;
     let patterns: Vec<usize> = match &settings.patterns {
-        Patterns::Recipe => vec![recipe.recipe.pattern],
+        Patterns::Recipe => vec![own_pattern(model.architecture.family(), task, &recipe)?],
         Patterns::All => task.patterns.iter().map(|pattern| pattern.id).collect(),
         Patterns::These(ids) => ids.clone(),
     };
@@ -201,7 +202,7 @@ fn jobs_of(
 /// Can the model be asked for texts, or for the probability of one, where the task asks that?
 fn check_texts(task: &Task, model: &ModelSource, settings: &Settings) -> Result<(), EvalError> {
     let family = model.architecture.family();
-    if task.kind == Kind::LogProb {
+    if task.kind == Kind::LogProb || !task.recipe.windows().1 {
         let reason = if !family.reads_left_to_right() {
             let able = Family::ALL.into_iter().filter(|f| f.reads_left_to_right()).map(Family::name);
             format!(
@@ -226,6 +227,13 @@ fn check_texts(task: &Task, model: &ModelSource, settings: &Settings) -> Result<
             able.join(", ")
         )));
     }
+    let has_several = task.generation.as_ref().is_some_and(|spec| spec.target.is_none());
+    if has_several && family != Family::Glm {
+        return Err(EvalError::Impossible(format!(
+            "{} has several blanks in one text, which a {family} model does not fill here; use a GLM",
+            task.name
+        )));
+    }
     if settings.mode == Mode::FewShot {
         return Err(EvalError::Impossible(format!(
             "{} is answered with texts, and examples in the prompt are for tasks with candidates only; use `--mode \
@@ -248,12 +256,30 @@ fn locate(task: &Task, settings: &Settings) -> Result<TaskData, EvalError> {
 fn own_head(family: Family, task: &Task, mode: Mode) -> Head {
     let has_classifier = task.classifier.is_some();
     match family {
-        Family::T5 if task.text_to_text.is_some() => Head::TextToText,
         // A head that is not trained knows nothing.
         Family::Bert | Family::Roberta if has_classifier && mode == Mode::Finetune => Head::Classifier,
         Family::Bart if has_classifier => Head::Classifier,
+        Family::T5 | Family::Bart if task.text_to_text.is_some() => Head::TextToText,
         _ => Head::Cloze,
     }
+}
+
+/// The recipe's pattern; of a task that is answered with texts, for a model that only goes on where a text ends, the
+/// first one with the blank there.
+fn own_pattern(family: Family, task: &Task, recipe: &FullRecipe) -> Result<usize, EvalError> {
+    if !(task.is_written() && family.is_causal()) {
+        return Ok(recipe.recipe.pattern);
+    }
+    let ends_in_blank = |pattern: &&PatternSpec| {
+        let last = pattern.side_a.iter().chain(&pattern.side_b).next_back();
+        last.is_some_and(PartSpec::is_blank)
+    };
+    task.patterns.iter().find(ends_in_blank).map(|pattern| pattern.id).ok_or_else(|| {
+        EvalError::Impossible(format!(
+            "{} has no pattern with its blank at the end, where a {family} model could go on; use a GLM",
+            task.name
+        ))
+    })
 }
 
 /// The form in which a task is asked: one-token words as such where they are one token, else as texts.
@@ -277,6 +303,7 @@ fn form_of(
         pattern,
         head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),
         marks: model.architecture.family().reads_marks(),
+        prefix: model.architecture.family().reads_prefixes(),
         multi_token: settings.multi_token || needs_texts,
         max_tokens: recipe.recipe.max_tokens,
         loss: recipe.recipe.loss,

@@ -422,8 +422,13 @@ fn texts(sample: &Sample, request: &Request) -> SampleTexts {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "candidates": candidates})
         }
         Ask::Classify { pairs, .. } => json!({"pairs": pairs}),
-        Ask::LogProb { stride, bidirectional } => {
-            json!({"a": side(&prompt.side_a), "stride": stride, "bidirectional": bidirectional})
+        Ask::LogProb { stride, bidirectional, last_part_only } => {
+            json!({
+                "a": side(&prompt.side_a),
+                "stride": stride,
+                "bidirectional": bidirectional,
+                "last_part_only": last_part_only,
+            })
         }
         Ask::Generate { decoding, .. } => {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "decoding": decoding})

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::causal::{Batch, Network};
 use super::encoder_decoder::EncoderDecoder;
 use super::glm::Cache;
+use super::writing::Source;
 use crate::decoding::{self, Extension, Hypothesis, Progress, Row, Search};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
 
@@ -15,7 +16,7 @@ pub fn after_prompts(
     prompts: &[&[u32]],
     rows: &[Row],
     search: Search,
-    watch: impl FnMut(&Progress),
+    watch: &mut dyn FnMut(&Progress),
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let logits = |hidden: &Tensor| rows_of_logits(hidden, network.output_embeddings(), network.precision());
     let mut cache = Cache::new();
@@ -38,27 +39,33 @@ pub fn after_prompts(
     decoding::decode(rows, search, first, step, watch)
 }
 
-/// What a decoder writes over each of some encoded texts: `ids`, one text after the other, of `lengths` tokens. What it
-/// looks at is stored once for all beams of a text.
+/// What a decoder writes over each of some texts, which begin with the same tokens. What it looks at is stored once for
+/// all beams of a text.
 pub fn over_texts(
     model: &dyn EncoderDecoder,
-    (ids, lengths): (&[u32], &[usize]),
+    sources: &[Source],
     rows: &[Row],
     search: Search,
-    watch: impl FnMut(&Progress),
+    watch: &mut dyn FnMut(&Progress),
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let off = Dropout::off();
-    let sight = model.look(&model.encode(ids, lengths, &off)?)?;
+    let Some(Source { starts, .. }) = sources.first() else { return Ok(Vec::new()) };
+    let ids: Vec<u32> = sources.iter().flat_map(|source| &source.ids).copied().collect();
+    let lengths: Vec<usize> = sources.iter().map(|source| source.ids.len()).collect();
+    let sight = model.look(&model.encode(&ids, &lengths, &off)?)?;
     let mut cache = Cache::new();
+    // The same number of tokens for each text, of which the last gives the logits.
     let read = |tokens: &[u32], texts: &[usize], cached: usize, cache: &mut Cache| {
-        let layout = Layout::new(vec![Sequence { cached, ..Sequence::prefix_lm(1, 0) }; tokens.len()]);
-        let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?;
-        let (hidden, table) = model.head(&hidden.detach())?;
+        let each = tokens.len() / texts.len();
+        let layout = Layout::new(vec![Sequence { cached, ..Sequence::prefix_lm(each, 0) }; texts.len()]);
+        let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?.detach();
+        let last: Vec<u32> = (1..=texts.len()).map(|text| (text * each - 1) as u32).collect();
+        let (hidden, table) = model.head(&nn::embedding(&hidden, &last)?)?;
         rows_of_logits(&hidden, &table, Precision::F32)
     };
     let all: Vec<usize> = (0..lengths.len()).collect();
-    let first = read(&vec![model.start_token(); lengths.len()], &all, 0, &mut cache)?;
-    let mut num_read = 1; // the token that every output begins with
+    let first = read(&starts.repeat(lengths.len()), &all, 0, &mut cache)?;
+    let mut num_read = starts.len();
     let step = |extensions: &[Extension]| {
         cache.select(&parents(extensions))?;
         let tokens: Vec<u32> = extensions.iter().map(|extension| extension.token).collect();

@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::glm::Cache;
-use crate::nn::{Dropout, Layout, Sequence, Visibility};
+use super::writing::Source;
+use crate::nn::{self, Dropout, Layout, Precision, Sequence, Visibility};
 
 /// A network of an encoder and a decoder.
 pub trait EncoderDecoder {
@@ -80,6 +81,41 @@ pub struct Sight {
     pub layers: Vec<(Tensor, Tensor)>,
     /// Tokens of each text, adding up to the keys.
     pub lengths: Vec<usize>,
+}
+
+/// The mean cross-entropy of all tokens of texts that are decoded, each over its source.
+///
+/// # Errors
+/// When the computation fails.
+pub fn cross_entropy(
+    model: &dyn EncoderDecoder,
+    texts: &[(Source, Vec<u32>)],
+    label_smoothing: f64,
+    precision: Precision,
+    dropout: &Dropout,
+) -> Result<Tensor> {
+    let (mut read, mut lengths, mut layout) = (Vec::new(), Vec::new(), Layout::default());
+    let (mut ids, mut scored, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    for (source, text) in texts {
+        read.extend(&source.ids);
+        lengths.push(source.ids.len());
+        let first = (ids.len() + source.starts.len() - 1) as u32;
+        scored.extend(first..first + text.len() as u32);
+        targets.extend(text);
+        ids.extend(source.starts.iter().chain(&text[..text.len() - 1]));
+        layout.sequences.push(Sequence::pieces(0, vec![source.starts.len() + text.len() - 1]));
+    }
+    let sight = model.look(&model.encode(&read, &lengths, dropout)?)?;
+    let own: Vec<usize> = (0..texts.len()).collect();
+    let hidden = model.decode((&sight, &own), (&ids, &layout), None, dropout)?; // [t, h]
+    let (rows, table) = model.head(&nn::embedding(&hidden, &scored)?)?; // [m, h]
+    nn::mean_linear_cross_entropy(&rows, &table, &targets, label_smoothing, precision)
+}
+
+/// How the decoder's tokens lie where texts of so many tokens are decoded, beam beside beam.
+pub fn written_layout(source: &Source, texts: &[usize]) -> Layout {
+    let lengths = texts.iter().map(|text| source.starts.len() + text - 1).collect();
+    Layout::new(vec![Sequence::pieces(0, lengths)])
 }
 
 /// The place of each decoder token in its own output: every piece begins at 0, behind what is cached.

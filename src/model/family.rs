@@ -54,7 +54,17 @@ impl Family {
 
     /// Can it write texts?
     pub fn writes(self) -> bool {
-        matches!(self, Self::Glm)
+        !matches!(self, Self::Bert | Self::Roberta)
+    }
+
+    /// Does it read left to right only, so that it writes at the end of a prompt?
+    pub fn is_causal(self) -> bool {
+        matches!(self, Self::Gpt2 | Self::Llama)
+    }
+
+    /// Is it told what to do by words before the text (`summarize:`)?
+    pub fn reads_prefixes(self) -> bool {
+        matches!(self, Self::T5)
     }
 
     /// The family that a `config.json` names by its `model_type`. One that names none, and none there at all, are a

@@ -22,6 +22,7 @@ pub mod prompt;
 pub mod registry;
 pub mod t5;
 pub mod weights;
+pub mod writing;
 
 pub use architecture::{Architecture, Build, Head, Part, Sizes};
 pub use config::ConfigError;

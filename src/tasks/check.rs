@@ -225,6 +225,11 @@ fn check_generation(
     }
 }
 
+/// Is the only candidate the end of a text, which can be read left to right, too?
+fn ends_texts(file: &TaskFile) -> bool {
+    file.data.adapter.as_deref() == Some("lambada")
+}
+
 /// Windows that leave no token out.
 fn check_windows(file: &TaskFile) -> Result<(), Problem> {
     let recipe = &file.recipe;
@@ -233,7 +238,7 @@ fn check_windows(file: &TaskFile) -> Result<(), Problem> {
         Kind::LogProb if !(1..recipe.max_tokens).contains(&recipe.windows().0) => {
             "stride should be at least 1 and below max_tokens, or tokens are left out"
         }
-        Kind::Word | Kind::Choice | Kind::Generate if has_some => {
+        Kind::Word | Kind::Choice | Kind::Generate if has_some && !ends_texts(file) => {
             "stride and bidirectional are for tasks of kind \"log_prob\""
         }
         _ => return Ok(()),

@@ -437,6 +437,9 @@ pub enum Side {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextToTextSpec {
+    /// What comes before the text, for models that are told the task by such a prefix.
+    #[serde(default)]
+    pub prefix: Option<String>,
     /// The parts of the text, without a blank. Each part is tokenized on its own.
     pub input: Vec<PartSpec>,
     /// What stands for each label; without them, the sample's own candidates are answered.

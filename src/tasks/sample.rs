@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::metrics::LogProb;
-use crate::request::{Answer, Ask, Part, Prompt, Request};
+use crate::request::{Answer, Part, Prompt, Request};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,10 +123,16 @@ impl TextSize {
         let field = |name: &str| {
             fields.iter().find(|(field, _)| *field == name).and_then(|(_, number)| number.parse().ok())
         };
+        let counted = Self::of_text(&text);
         Self {
-            num_words: field("num_words").unwrap_or_else(|| text.split_whitespace().count() as u64),
-            num_bytes: field("num_bytes").unwrap_or(text.len() as u64),
+            num_words: field("num_words").unwrap_or(counted.num_words),
+            num_bytes: field("num_bytes").unwrap_or(counted.num_bytes),
         }
+    }
+
+    /// Of a text.
+    pub fn of_text(text: &str) -> Self {
+        Self { num_words: text.split_whitespace().count() as u64, num_bytes: text.len() as u64 }
     }
 }
 
@@ -144,14 +150,7 @@ impl Sample {
 
     /// How probable the text is that the sample goes on with; `None` where that is not asked, or not a number.
     pub fn log_prob(&self, answer: &Answer) -> Option<LogProb> {
-        let size = match (&self.request.ask, self.reading) {
-            (Ask::LogProb { .. }, _) => self.text_size?,
-            (Ask::Choice { candidates, .. }, Reading::Continuation) => {
-                let text = candidates.first()?;
-                TextSize { num_words: text.split_whitespace().count() as u64, num_bytes: text.len() as u64 }
-            }
-            _ => return None,
-        };
+        let size = self.text_size?;
         let scored = answer.candidates.first().filter(|scored| scored.score.is_finite())?;
         let (log_prob, num_tokens) = (scored.score, scored.num_tokens as u64);
         Some(LogProb { log_prob, num_tokens, num_words: size.num_words, num_bytes: size.num_bytes })

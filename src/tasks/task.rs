@@ -43,6 +43,8 @@ pub struct Form {
     pub head: Head,
     /// Does the classification head read marked words, where the task has them?
     pub marks: bool,
+    /// Does a text to be answered with another begin with the task's prefix, where the task has one?
+    pub prefix: bool,
     /// Are one-token words asked as texts, with the end of the piece?
     pub multi_token: bool,
     /// Most tokens of a sequence, answer included.
@@ -216,6 +218,7 @@ impl Task {
             pattern: self.recipe.pattern,
             head: Head::Cloze,
             marks: false,
+            prefix: true,
             multi_token: false,
             max_tokens: self.recipe.max_tokens,
             loss: self.recipe.loss,
@@ -372,7 +375,7 @@ impl Task {
         };
         let has_own = self.kind == Kind::Choice && answers_itself;
         let candidates = if has_own { self.candidates(&item)? } else { Vec::new() };
-        let request = Request {
+        let mut request = Request {
             id: if item.copy == 0 { item.guid.clone() } else { format!("{}/{}", item.guid, item.copy) },
             prompt: match form.head {
                 Head::Cloze => {
@@ -381,7 +384,10 @@ impl Task {
                 }
                 Head::Classifier => Prompt::default(),
                 Head::TextToText => {
-                    Prompt { side_a: self.parts(&self.text_to_text().input, &item)?, side_b: Vec::new() }
+                    let TextToTextSpec { prefix, input, .. } = self.text_to_text();
+                    let prefix = prefix.iter().filter(|_| form.prefix);
+                    let prefix = prefix.map(|text| Part::Text { text: text.clone(), shortenable: false });
+                    Prompt { side_a: prefix.chain(self.parts(input, &item)?).collect(), side_b: Vec::new() }
                 }
             },
             ask: match form.head {
@@ -408,6 +414,15 @@ impl Task {
         let mut text_size = None;
         if self.kind == Kind::LogProb {
             (reading, text_size) = (Reading::LogProb, Some(TextSize::of(&request.prompt, &item.fields)));
+        } else if let (Reading::Continuation, [word]) = (reading, candidates.as_slice()) {
+            text_size = Some(TextSize::of_text(word));
+            if let (stride, false) = form.windows {
+                // Left to right, the word is no answer to a blank but the end of the text.
+                let prompt = &mut request.prompt.side_a;
+                prompt.retain(|part| !part.is_blank());
+                prompt.push(Part::Text { text: word.clone(), shortenable: false });
+                request.ask = Ask::LogProb { stride, bidirectional: false, last_part_only: true };
+            }
         }
         let candidates = candidates.iter().map(|candidate| candidate.trim_start().to_owned()).collect();
         let Item { guid, label, official_label, group, .. } = item;
@@ -477,7 +492,7 @@ impl Task {
     fn cloze(&self, candidates: &[String], form: &Form) -> Result<Ask, TaskError> {
         if self.kind == Kind::LogProb {
             let (stride, bidirectional) = form.windows;
-            return Ok(Ask::LogProb { stride, bidirectional });
+            return Ok(Ask::LogProb { stride, bidirectional, last_part_only: false });
         }
         if let Some(spec) = &self.generation {
             let decoding = form.decoding.clone().unwrap_or_else(|| self.recipe.decoding());

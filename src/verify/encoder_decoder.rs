@@ -12,6 +12,7 @@ use crate::decoding::{Hypothesis, Row, Search};
 use crate::model::Parameters;
 use crate::model::continuation;
 use crate::model::encoder_decoder::EncoderDecoder;
+use crate::model::writing::Source;
 use crate::nn::{self, Dropout, Gradients, Layout, Precision, Sequence, Tape};
 
 /// All that is recorded. `io` is the contents of `io.json`.
@@ -61,7 +62,14 @@ pub fn write(
     search: Search,
 ) -> Result<Vec<Vec<Hypothesis>>> {
     let texts = Texts::read(recording, "")?;
-    continuation::over_texts(model, (&texts.ids, &texts.lengths), rows, search, |_| ())
+    let (mut rest, starts) = (texts.ids.as_slice(), vec![model.start_token()]);
+    let source = |&length: &usize| {
+        let (ids, others) = rest.split_at(length);
+        rest = others;
+        Source { ids: ids.to_vec(), starts: starts.clone(), ends: search.ends.to_vec(), truncated: 0 }
+    };
+    let sources: Vec<Source> = texts.lengths.iter().map(source).collect();
+    continuation::over_texts(model, &sources, rows, search, &mut |_| ())
 }
 
 /// The mean loss over the labels that are none of the ignored ones.

@@ -1,21 +1,25 @@
-//! How a BART answers requests and learns from examples: by classification.
+//! How a BART answers requests and learns from examples: by classification, and by texts.
 //!
-//! The same text goes to the encoder and, moved on by one token, to the decoder, whose last hidden state has seen all of
-//! both and is classified.
+//! To be classified, the same text goes to the encoder and, moved on by one token, to the decoder, whose last hidden
+//! state has seen all of both. A text is written over the request's, behind the tokens that every output begins with.
 //!
-//! Source: Lewis et al. 2020, section 3.1; fairseq `models/bart/README.glue.md`.
+//! Source: Lewis et al. 2020, sections 3.1 and 3.3; fairseq `models/bart/README.glue.md`; for texts,
+//! huggingface/transformers `modeling_bart.py`, `shift_tokens_right`.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Bart, Config};
-use crate::model::encoder_decoder::EncoderDecoder;
+use crate::decoding::{Hypothesis, Progress, Row, Search};
+use crate::model::continuation::over_texts;
+use crate::model::encoder_decoder::{self, EncoderDecoder};
 use crate::model::layers::Linear;
 use crate::model::loss::candidate_loss;
-use crate::model::prompt::{EncodingError, encode};
+use crate::model::prompt::{EncodingError, Sides, encode};
+use crate::model::writing::{self, Source, Writer};
 use crate::model::{Cost, Family, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
-use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Request};
+use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Part, Request};
 use crate::tokenizer::Tokenizer;
 
 /// A BART with its tokenizer, and a classification head if it has one.
@@ -65,8 +69,7 @@ impl BartModel {
     /// One text a pair, `<s> a </s></s> b </s>`, cut from the end; and how many tokens were cut.
     fn encode(&self, request: &Request) -> Result<(Vec<Vec<u32>>, usize), ModelError> {
         let Ask::Classify { pairs, .. } = &request.ask else {
-            let what =
-                "a BART answers by a classification head here; ask with --classifier and fine-tune one";
+            let what = "a BART answers by a classification head or with texts; ask with `--head classifier` and fine-tune one";
             return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
         };
         let config = self.bart.config();
@@ -125,17 +128,31 @@ impl BartModel {
 
 impl LanguageModel for BartModel {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if let Ask::Generate { .. } = request.ask {
+            return writing::cost(self, request);
+        }
         let (texts, truncated) = self.encode(request)?;
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
+        let decoder = Layout::new(lengths.iter().map(|&len| Sequence::prefix_lm(len, 0)).collect());
         Ok(Cost {
             computed: 2 * lengths.iter().sum::<usize>(),
             as_padded_copies: 2 * texts.len() * request.max_tokens,
             truncated,
-            flops: self.bart.config().classify_flops(&lengths),
+            flops: self.bart.config().forward_flops(&lengths, &decoder, 0),
         })
     }
 
+    fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        match &example.request.ask {
+            Ask::Generate { .. } => writing::learning_cost(self, example),
+            _ => self.cost(&example.request),
+        }
+    }
+
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
+            return writing::answer(self, requests, |_, _| ());
+        }
         let encoded = requests.iter().map(|request| self.encode(request)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = requests.first() else { return Ok(vec![]) };
         let texts: Vec<&Vec<u32>> = encoded.iter().flat_map(|(texts, _)| texts).collect();
@@ -153,7 +170,14 @@ impl LanguageModel for BartModel {
         Ok(encoded.iter().map(answer).collect())
     }
 
+    fn generate(&self, request: &Request, watch: &mut dyn FnMut(usize, &str)) -> Result<Answer, ModelError> {
+        writing::answer_watched(self, request, watch)
+    }
+
     fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        if let [Example { request: Request { ask: Ask::Generate { .. }, .. }, .. }, ..] = examples {
+            return writing::loss(self, examples, dropout);
+        }
         let encoded = examples.iter().map(|e| self.encode(&e.request)).collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<&Vec<u32>> = encoded.iter().flat_map(|(texts, _)| texts).collect();
         let logits = self.classes(&examples[0].request, &texts, dropout)?;
@@ -166,6 +190,58 @@ impl LanguageModel for BartModel {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+}
+
+impl Writer for BartModel {
+    fn source(&self, request: &Request) -> Result<Source, ModelError> {
+        let (config, num_new) = (self.bart.config(), writing::settings(request)?.max_new_tokens);
+        let mut request = request.clone();
+        request.max_tokens = request.max_tokens.min(config.max_position_embeddings + num_new);
+        if let Some(Part::Text { text, .. }) = request.prompt.side_a.first_mut() {
+            *text = text.trim_start().to_owned();
+        }
+        let mut sides = Sides::without_blank(&self.tokenizer, &request)?;
+        let truncated = sides.fit(&request, 2 + num_new)?;
+        let (bos, eos) = (config.bos_token_id, config.eos_token_id);
+        Ok(Source {
+            ids: std::iter::once(bos).chain(sides.ids()).chain([eos]).collect(),
+            starts: vec![config.decoder_start_token_id, bos],
+            ends: vec![eos],
+            truncated,
+        })
+    }
+
+    fn room(&self, source: &Source) -> Option<usize> {
+        Some(self.bart.config().max_position_embeddings - source.starts.len())
+    }
+
+    fn write(
+        &self,
+        sources: &[Source],
+        rows: &[Row],
+        search: Search,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
+        over_texts(&self.bart, sources, rows, search, watch)
+    }
+
+    fn cross_entropy(
+        &self,
+        texts: &[(Source, Vec<u32>)],
+        label_smoothing: f64,
+        dropout: &Dropout,
+    ) -> TensorResult<Tensor> {
+        encoder_decoder::cross_entropy(&self.bart, texts, label_smoothing, self.bart.precision(), dropout)
+    }
+
+    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
+        let decoder = encoder_decoder::written_layout(source, texts);
+        self.bart.config().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 }
 
@@ -289,7 +365,7 @@ mod tests {
         let model = model(tokenizer(PIECES)).expect("it can be built");
         let ask = Ask::Word { words: vec!["a".into()] };
         let error = model.cost(&Request { ask, ..request(&[]) }).expect_err("no cloze").to_string();
-        assert!(error.contains("dev-0: a BART answers by a classification head"), "{error}");
+        assert!(error.contains("dev-0: a BART answers by a classification head or with texts"), "{error}");
         let other = PIECES.replace("</s>\": 2", "</s>\": 3").replace("<unk>\": 3", "<unk>\": 2");
         let error = super::tests::model(tokenizer(&other)).err().expect("another vocabulary").to_string();
         assert!(error.contains("`</s>` at the id of its config.json"), "{error}");

@@ -1,18 +1,25 @@
 //! Floating-point operations of a BART's matrix products.
 
 use super::Config;
+use crate::nn::{Layout, Sequence};
 
 impl Config {
-    /// Of classifying texts of these lengths, which encoder and decoder both read; the head is not counted.
-    pub fn classify_flops(&self, texts: &[usize]) -> u64 {
+    /// Of a forward pass over texts of these lengths, a decoder that looks at them, and logits of so many rows. A
+    /// classification head is not counted.
+    pub fn forward_flops(&self, texts: &[usize], decoder: &Layout, logit_rows: usize) -> u64 {
         let h = self.d_model as u64;
-        let tokens: u64 = texts.iter().map(|&s| s as u64).sum();
+        let (read, written) = (texts.iter().sum::<usize>() as u64, decoder.num_tokens() as u64);
         let both_ways: u64 = texts.iter().map(|&s| (s * s) as u64).sum();
-        let left_to_right: u64 = texts.iter().map(|&s| (s * (s + 1) / 2) as u64).sum();
-        let encoder = tokens * (4 * h * h + 2 * h * self.encoder_ffn_dim as u64) + 2 * h * both_ways;
-        let attention = 2 * h * (left_to_right + both_ways);
-        let decoder = tokens * (8 * h * h + 2 * h * self.decoder_ffn_dim as u64) + attention;
-        2 * (self.encoder_layers as u64 * encoder + self.decoder_layers as u64 * decoder)
+        let encoder = read * (4 * h * h + 2 * h * self.encoder_ffn_dim as u64) + 2 * h * both_ways;
+        let own: u64 = decoder.sequences.iter().map(Sequence::visible_pairs).sum();
+        let cross: u64 =
+            decoder.sequences.iter().zip(texts).map(|(written, &read)| (written.len() * read) as u64).sum();
+        let keys_and_values = read * 2 * h * h;
+        let decoder = written * (6 * h * h + 2 * h * self.decoder_ffn_dim as u64)
+            + keys_and_values
+            + 2 * h * (own + cross);
+        let logits = logit_rows as u64 * h * self.vocab_size as u64;
+        2 * (self.encoder_layers as u64 * encoder + self.decoder_layers as u64 * decoder + logits)
     }
 }
 
@@ -29,9 +36,14 @@ mod tests {
             decoder_ffn_dim: 8,
             encoder_layers: 1,
             decoder_layers: 1,
+            vocab_size: 10,
             ..config
         };
         // 3 tokens. Encoder: 3 * (64 + 64) + 8 * 9 = 456. Decoder: 3 * (128 + 64) + 8 * (6 + 9) = 696.
-        assert_eq!(config.classify_flops(&[3]), 2 * (456 + 696));
+        let classified = Layout::new(vec![Sequence::prefix_lm(3, 0)]);
+        assert_eq!(config.forward_flops(&[3], &classified, 0), 2 * (456 + 696));
+        // Pieces of 2 and 1: own 8 * (3 + 1) in place of 8 * 6; and 3 rows of logits, 3 * 4 * 10.
+        let pieces = Layout::new(vec![Sequence::pieces(0, vec![2, 1])]);
+        assert_eq!(config.forward_flops(&[3], &pieces, 3), 2 * (456 + 696 - 16 + 120));
     }
 }

@@ -1,13 +1,16 @@
 //! How a causal model answers requests and learns from examples.
 
-use candle_core::Tensor;
+use candle_core::{Result as TensorResult, Tensor};
 
-use super::encoding::continuation_bytes;
+use super::encoding::{continuation_bytes, source};
 use super::{Batch, Encoding, Marks, Network};
+use crate::decoding::{Hypothesis, Progress, Row, Search};
+use crate::model::continuation::after_prompts;
 use crate::model::language_model::window_batches;
 use crate::model::loss::{candidate_loss, candidate_scores};
+use crate::model::writing::{self, Source, Writer};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
-use crate::nn::{self, Dropout, TokenScore};
+use crate::nn::{self, Dropout, Sequence, TokenScore};
 use crate::request::{Answer, Ask, CandidateScore, Example, Likelihood, Loss, Request};
 use crate::tokenizer::Tokenizer;
 
@@ -60,6 +63,9 @@ impl<N: Network> CausalModel<N> {
 
 impl<N: Network> LanguageModel for CausalModel<N> {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if let Ask::Generate { .. } = request.ask {
+            return writing::cost(self, request);
+        }
         if let Ask::LogProb { .. } = request.ask {
             let windows = self.windows(request)?;
             let sequences = Batch::pack(&windows).layout.sequences;
@@ -85,7 +91,17 @@ impl<N: Network> LanguageModel for CausalModel<N> {
         })
     }
 
+    fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        match &example.request.ask {
+            Ask::Generate { .. } => writing::learning_cost(self, example),
+            _ => self.cost(&example.request),
+        }
+    }
+
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
+            return writing::answer(self, requests, |_, _| ());
+        }
         if let [Request { ask: Ask::LogProb { .. }, .. }, ..] = requests {
             return requests.iter().map(|request| self.log_prob(request)).collect();
         }
@@ -121,7 +137,14 @@ impl<N: Network> LanguageModel for CausalModel<N> {
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }
 
+    fn generate(&self, request: &Request, watch: &mut dyn FnMut(usize, &str)) -> Result<Answer, ModelError> {
+        writing::answer_watched(self, request, watch)
+    }
+
     fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        if let [Example { request: Request { ask: Ask::Generate { .. }, .. }, .. }, ..] = examples {
+            return writing::loss(self, examples, dropout);
+        }
         let encodings = examples.iter().map(|e| self.encode(&e.request)).collect::<Result<Vec<_>, _>>()?;
         let hidden = self.network.forward(&Batch::pack(&encodings), dropout)?; // [t, h]
         let places = Places::of(&encodings.iter().collect::<Vec<_>>());
@@ -144,6 +167,58 @@ impl<N: Network> LanguageModel for CausalModel<N> {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+}
+
+impl<N: Network> Writer for CausalModel<N> {
+    fn source(&self, request: &Request) -> Result<Source, ModelError> {
+        let max_tokens = request.max_tokens.min(self.network.max_positions());
+        let request = Request { max_tokens, ..request.clone() };
+        source(&self.tokenizer, self.marks, &request, writing::settings(&request)?.max_new_tokens)
+    }
+
+    fn room(&self, source: &Source) -> Option<usize> {
+        Some(self.network.max_positions().saturating_sub(source.ids.len()))
+    }
+
+    fn write(
+        &self,
+        sources: &[Source],
+        rows: &[Row],
+        search: Search,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
+        let prompts: Vec<&[u32]> = sources.iter().map(|source| source.ids.as_slice()).collect();
+        after_prompts(&self.network, &prompts, rows, search, watch)
+    }
+
+    fn cross_entropy(
+        &self,
+        texts: &[(Source, Vec<u32>)],
+        label_smoothing: f64,
+        dropout: &Dropout,
+    ) -> TensorResult<Tensor> {
+        let encode = |(source, text): &(Source, Vec<u32>)| Encoding {
+            prefix: source.ids.clone(),
+            continuations: vec![text.clone()],
+            truncated_tokens: source.truncated,
+        };
+        let encodings: Vec<Encoding> = texts.iter().map(encode).collect();
+        let hidden = self.network.forward(&Batch::pack(&encodings), dropout)?; // [t, h]
+        let places = Places::of(&encodings.iter().collect::<Vec<_>>());
+        let rows = nn::embedding(&hidden, &places.rows)?; // [m, h]
+        let (table, precision) = (self.network.output_embeddings(), self.network.precision());
+        nn::mean_linear_cross_entropy(&rows, table, &places.targets, label_smoothing, precision)
+    }
+
+    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
+        let read = texts.iter().map(|text| text - 1).collect();
+        let sequence = Sequence::causal(source.ids.len(), read);
+        self.network.forward_flops(&[sequence], texts.iter().sum())
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 }
 
@@ -291,7 +366,7 @@ mod tests {
             let request = Request {
                 id: "test".into(),
                 prompt,
-                ask: Ask::LogProb { stride, bidirectional: true },
+                ask: Ask::LogProb { stride, bidirectional: true, last_part_only: false },
                 max_tokens,
             };
             model.answer(&[&request]).expect("an answer").remove(0).candidates.remove(0)

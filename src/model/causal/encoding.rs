@@ -1,8 +1,10 @@
 //! How a request becomes the tokens of a causal model.
 
 use super::Marks;
+use crate::model::ModelError;
 use crate::model::prompt::windows::{Window, of_text};
 use crate::model::prompt::{EncodingError, Sides, candidate_ids};
+use crate::model::writing::Source;
 use crate::request::{Ask, Part, Request};
 use crate::tokenizer::Tokenizer;
 
@@ -59,9 +61,7 @@ impl Encoding {
                 return Err(EncodingError::Inputs { id, found: 0, expected });
             }
             Ask::LogProb { .. } => unreachable!("a text has windows"),
-            Ask::Generate { .. } => {
-                return Err(EncodingError::Generation { id: request.id.clone(), family: "causal" });
-            }
+            Ask::Generate { .. } => unreachable!("a text that is to be written has a source"),
         };
         let candidates = candidate_ids(tokenizer, request, texts)?;
         let longest = candidates.iter().map(Vec::len).max().unwrap_or(0);
@@ -98,6 +98,29 @@ impl Encoding {
     pub fn num_scored(&self) -> usize {
         self.continuations.iter().map(Vec::len).sum()
     }
+}
+
+/// The prompt of a text that is to be written, cut so that `num_new_tokens` fit behind it.
+///
+/// # Errors
+/// When it can't be tokenized or cut so far, or something follows its blank.
+pub fn source(
+    tokenizer: &Tokenizer,
+    marks: Marks,
+    request: &Request,
+    num_new_tokens: usize,
+) -> Result<Source, ModelError> {
+    let mut sides = Sides::new(tokenizer, request, &[])?;
+    if sides.blank_start() < sides.ids().count() {
+        let what =
+            "a causal model goes on where a prompt ends, and something follows the blank; put it at the end";
+        return Err(ModelError::Unsupported { id: request.id.clone(), what: what.into() });
+    }
+    let starts = marks.begins_every_text || sides.blank_start() == 0;
+    let truncated = sides.fit(request, num_new_tokens + usize::from(starts))?;
+    let start = (starts || sides.blank_start() == 0).then_some(marks.start);
+    let ids = start.into_iter().chain(sides.ids()).collect();
+    Ok(Source { ids, starts: vec![], ends: vec![marks.end], truncated })
 }
 
 /// Bytes of the text of each continuation, before any of it is cut.

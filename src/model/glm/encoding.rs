@@ -126,9 +126,11 @@ impl Encoding {
     /// What comes before the scored tokens is part A where it may see itself in both directions. Else part A is the
     /// window's first token alone, as it is in the first window in any case; that token can't be scored then.
     ///
-    /// Source: THUDM/GLM@4f61ed7 `tasks/language_model/dataset.py`, `LMDataset`.
+    /// Source: THUDM/GLM@4f61ed7 `tasks/language_model/dataset.py`, `LMDataset`; `LambadaDataset` for the end of a text.
     pub fn windows(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
-        let Ask::LogProb { bidirectional, .. } = request.ask else { unreachable!("only a text has windows") };
+        let Ask::LogProb { bidirectional, last_part_only, .. } = request.ask else {
+            unreachable!("only a text has windows")
+        };
         let special = special(tokenizer, request)?;
         let (ids, windows) = of_text(tokenizer, request)?;
         let encode = |Window { tokens, first_scored }: Window| {
@@ -138,6 +140,7 @@ impl Encoding {
             context.extend(&ids[tokens.start..piece_start]);
             let mask_position = context.len() as u32;
             context.push(special.gmask.unwrap_or(special.mask));
+            context.extend(last_part_only.then_some(special.eos)); // as LAMBADA's questions have it
             let context = Context { ids: context, mask_positions: vec![mask_position], truncated_tokens: 0 };
             let mut encoding = with_pieces(special, context, &[ids[piece_start..tokens.end].to_vec()]);
             if let Targets::Tokens { mask, .. } = &mut encoding.targets {

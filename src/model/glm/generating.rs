@@ -7,9 +7,10 @@ use super::encoding::Context;
 use super::{Batch, Blank, Encoding, Filler, Targets};
 use crate::decoding::{Convention, Search};
 use crate::model::prompt::EncodingError;
+use crate::model::writing::{self, decoding, seed};
 use crate::model::{Cost, ModelError};
 use crate::nn::{self, Dropout, Sequence};
-use crate::request::{Answer, Ask, Decoding, Example, Filling, Request};
+use crate::request::{Answer, Decoding, Example, Filling, Request};
 
 impl GlmModel {
     /// Answers requests for texts. `watch` is told of a request, the number of the blank under way, and the tokens that
@@ -73,11 +74,7 @@ impl GlmModel {
 
     /// The text of some tokens, without surrounding space.
     pub(super) fn text(&self, tokens: &[u32], request: &Request) -> Result<String, ModelError> {
-        let text = self
-            .tokenizer()
-            .decode(tokens)
-            .map_err(|source| EncodingError::Tokenizer { id: request.id.clone(), source })?;
-        Ok(text.trim().to_string())
+        Ok(writing::text(self.tokenizer(), tokens, &request.id)?)
     }
 
     /// What answering a request for texts takes at most: texts may end early.
@@ -149,11 +146,7 @@ impl GlmModel {
 
     /// The settings, with a limit that the model has block positions for.
     fn settings(&self, request: &Request) -> Result<Decoding, ModelError> {
-        let unsupported = |what: String| ModelError::Unsupported { id: request.id.clone(), what };
-        let decoding = decoding(request).ok_or_else(|| unsupported("no text is asked for".into()))?;
-        if let Some(problem) = decoding.problem() {
-            return Err(unsupported(problem));
-        }
+        let decoding = writing::settings(request)?;
         let max_new_tokens = decoding.max_new_tokens.min(self.glm().config().max_sequence_length);
         Ok(Decoding { max_new_tokens, ..decoding.clone() })
     }
@@ -162,17 +155,4 @@ impl GlmModel {
 /// Tokens that are written into all blanks, by all beams, when no text ends before its limit.
 fn generated_at_most(decoding: &Decoding, context: &Context) -> usize {
     decoding.num_beams * context.mask_positions.len() * decoding.max_new_tokens
-}
-
-fn decoding(request: &Request) -> Option<&Decoding> {
-    match &request.ask {
-        Ask::Generate { decoding, .. } => Some(decoding),
-        _ => None,
-    }
-}
-
-/// The seed of one blank, which depends on nothing but the request's own name. Source: FNV-1a.
-fn seed(seed: u64, id: &str, blank: usize) -> u64 {
-    let bytes = seed.to_le_bytes().into_iter().chain(id.bytes()).chain((blank as u64).to_le_bytes());
-    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }

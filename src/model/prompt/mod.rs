@@ -42,7 +42,7 @@ pub enum EncodingError {
     )]
     SpanCut { id: String, max_tokens: usize },
     /// The family does not generate here.
-    #[error("{id}: {family} models don't generate texts here yet; use a GLM")]
+    #[error("{id}: {family} models don't write texts; use a GLM, T5, BART, GPT-2 or Llama")]
     Generation { id: String, family: &'static str },
     /// A text without a second token.
     #[error("{id}: the text has {found} tokens; the first is given, so there is nothing to score")]
@@ -207,6 +207,11 @@ impl Sides {
     /// Tokens before each blank, in reading order.
     pub fn blank_starts(&self) -> impl Iterator<Item = usize> {
         self.blanks.iter().map(|&blank| self.tokens_before(blank))
+    }
+
+    /// Tokens before the last part.
+    pub fn last_part_start(&self) -> usize {
+        self.tokens_before((self.a.len() + self.b.len()).saturating_sub(1))
     }
 
     fn tokens_before(&self, index: usize) -> usize {

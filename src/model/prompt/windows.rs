@@ -35,17 +35,27 @@ pub fn windows(num_tokens: usize, length: usize, stride: usize) -> Vec<Window> {
 /// # Errors
 /// When there is nothing to score, or the windows would leave tokens out.
 pub fn of_text(tokenizer: &Tokenizer, request: &Request) -> Result<(Vec<u32>, Vec<Window>), EncodingError> {
-    let Ask::LogProb { stride, .. } = request.ask else { unreachable!("only a text has windows") };
-    let ids: Vec<u32> = Sides::without_blank(tokenizer, request)?.ids().collect();
+    let Ask::LogProb { stride, last_part_only, .. } = request.ask else {
+        unreachable!("only a text has windows")
+    };
+    let sides = Sides::without_blank(tokenizer, request)?;
+    let ids: Vec<u32> = sides.ids().collect();
     let id = || request.id.clone();
     if ids.len() < 2 {
         return Err(EncodingError::TooShort { id: id(), found: ids.len() });
     }
     let length = request.max_tokens.saturating_sub(1);
-    if length < 2 || !(1..=length).contains(&stride) {
+    if length < 2 || !(last_part_only || (1..=length).contains(&stride)) {
         return Err(EncodingError::Stride { id: id(), stride, max_tokens: request.max_tokens });
     }
-    let windows = windows(ids.len(), length, stride);
+    let windows = match last_part_only {
+        true => {
+            let start = ids.len().saturating_sub(length);
+            let first_scored = sides.last_part_start().max(start + 1);
+            vec![Window { tokens: start..ids.len(), first_scored }]
+        }
+        false => windows(ids.len(), length, stride),
+    };
     Ok((ids, windows))
 }
 

@@ -5,10 +5,13 @@
 
 use candle_core::{Result as TensorResult, Tensor};
 
-use super::encoding::Tokens;
+use super::encoding::{Tokens, source};
 use super::{Config, Encoding, T5};
-use crate::model::encoder_decoder::EncoderDecoder;
+use crate::decoding::{Hypothesis, Progress, Row, Search};
+use crate::model::continuation::over_texts;
+use crate::model::encoder_decoder::{self, EncoderDecoder};
 use crate::model::loss::{candidate_loss, candidate_scores};
+use crate::model::writing::{self, Source, Writer};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
 use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Request};
@@ -52,6 +55,9 @@ impl T5Model {
 
 impl LanguageModel for T5Model {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if let Ask::Generate { .. } = request.ask {
+            return writing::cost(self, request);
+        }
         let encoding = self.encode(request)?;
         let batch = Batch::pack([&encoding]);
         Ok(Cost {
@@ -62,7 +68,17 @@ impl LanguageModel for T5Model {
         })
     }
 
+    fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
+        match &example.request.ask {
+            Ask::Generate { .. } => writing::learning_cost(self, example),
+            _ => self.cost(&example.request),
+        }
+    }
+
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        if let [Request { ask: Ask::Generate { .. }, .. }, ..] = requests {
+            return writing::answer(self, requests, |_, _| ());
+        }
         let encodings = requests.iter().map(|request| self.encode(request)).collect::<Result<Vec<_>, _>>()?;
         let batch = Batch::pack(&encodings);
         let hidden = self.hidden(&batch, &Dropout::off())?.detach();
@@ -84,7 +100,14 @@ impl LanguageModel for T5Model {
         Ok(requests.iter().zip(&encodings).map(answer).collect())
     }
 
+    fn generate(&self, request: &Request, watch: &mut dyn FnMut(usize, &str)) -> Result<Answer, ModelError> {
+        writing::answer_watched(self, request, watch)
+    }
+
     fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        if let [Example { request: Request { ask: Ask::Generate { .. }, .. }, .. }, ..] = examples {
+            return writing::loss(self, examples, dropout);
+        }
         let encodings = examples.iter().map(|e| self.encode(&e.request)).collect::<Result<Vec<_>, _>>()?;
         let batch = Batch::pack(&encodings);
         let hidden = self.hidden(&batch, dropout)?;
@@ -101,6 +124,45 @@ impl LanguageModel for T5Model {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+}
+
+impl Writer for T5Model {
+    fn source(&self, request: &Request) -> Result<Source, ModelError> {
+        source(&self.tokenizer, self.tokens, request, writing::settings(request)?.max_new_tokens)
+    }
+
+    /// Positions are relative: there is always one more.
+    fn room(&self, _source: &Source) -> Option<usize> {
+        None
+    }
+
+    fn write(
+        &self,
+        sources: &[Source],
+        rows: &[Row],
+        search: Search,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
+        over_texts(&self.t5, sources, rows, search, watch)
+    }
+
+    fn cross_entropy(
+        &self,
+        texts: &[(Source, Vec<u32>)],
+        label_smoothing: f64,
+        dropout: &Dropout,
+    ) -> TensorResult<Tensor> {
+        encoder_decoder::cross_entropy(&self.t5, texts, label_smoothing, self.t5.precision(), dropout)
+    }
+
+    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
+        let decoder = encoder_decoder::written_layout(source, texts);
+        self.t5.config().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 }
 

@@ -9,6 +9,7 @@ use super::Config;
 use crate::model::Family;
 use crate::model::ModelError;
 use crate::model::prompt::{self, Sides, candidate_ids};
+use crate::model::writing::Source;
 use crate::request::{Ask, Part, Request};
 use crate::tokenizer::Tokenizer;
 
@@ -81,36 +82,17 @@ impl Encoding {
                 let id = request.id.clone();
                 return Err(prompt::EncodingError::LogProb { id, family: "T5" }.into());
             }
-            Ask::Generate { .. } => {
-                let id = request.id.clone();
-                return Err(prompt::EncodingError::Generation { id, family: "T5" }.into());
-            }
+            Ask::Generate { .. } => unreachable!("a text that is to be written has a source"),
         };
         let mut answers = candidate_ids(tokenizer, request, candidates)?;
-        let mut parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
-        let is_cloze = parts.any(Part::is_blank);
-        let end = if is_cloze { tokens.after_blank } else { tokens.end };
+        let longest = answers.iter().map(Vec::len).max().unwrap_or(0);
+        let source = source(tokenizer, tokens, request, longest + usize::from(has_end))?;
         if has_end {
             for answer in &mut answers {
-                answer.push(end);
+                answer.extend(source.ends.first());
             }
         }
-        // A vocabulary that keeps the space in the word after it has one at the start of a text, too.
-        let mut request = request.clone();
-        if let Some(Part::Text { text, .. }) = request.prompt.side_a.first_mut() {
-            text.insert(0, ' ');
-        }
-        let request = &request;
-        let mut sides = match is_cloze {
-            true => Sides::new(tokenizer, request, &[tokens.blank])?,
-            false => Sides::without_blank(tokenizer, request)?,
-        };
-        let before = if is_cloze { vec![tokens.start, tokens.blank] } else { vec![tokens.start] };
-        let longest = answers.iter().map(Vec::len).max().unwrap_or(0);
-        // The limit counts as it does for the other families: what is read for one candidate, answer included.
-        let truncated = sides.fit(request, 1 + longest)?;
-        let text = sides.ids().chain([tokens.end]).collect();
-        Ok(Self { text, before, answers, truncated })
+        Ok(Self { text: source.ids, before: source.starts, answers, truncated: source.truncated })
     }
 
     /// The decoder's inputs, one piece an answer: what stands before it, and all of it but its last token.
@@ -118,4 +100,35 @@ impl Encoding {
         let piece = |answer: &Vec<u32>| [&self.before, &answer[..answer.len() - 1]].concat();
         self.answers.iter().map(piece)
     }
+}
+
+/// What a request reads, cut so that an answer of `num_answer_tokens` fits behind it.
+///
+/// # Errors
+/// When a text can't be tokenized, the prompt can't be cut to the limit, or has several blanks.
+pub fn source(
+    tokenizer: &Tokenizer,
+    tokens: Tokens,
+    request: &Request,
+    num_answer_tokens: usize,
+) -> Result<Source, ModelError> {
+    let mut parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
+    let is_cloze = parts.any(Part::is_blank);
+    // A vocabulary that keeps the space in the word after it has one at the start of a text, too.
+    let mut request = request.clone();
+    if let Some(Part::Text { text, .. }) = request.prompt.side_a.first_mut() {
+        text.insert(0, ' ');
+    }
+    let request = &request;
+    let mut sides = match is_cloze {
+        true => Sides::new(tokenizer, request, &[tokens.blank])?,
+        false => Sides::without_blank(tokenizer, request)?,
+    };
+    let (starts, ends) = match is_cloze {
+        true => (vec![tokens.start, tokens.blank], vec![tokens.after_blank, tokens.end]),
+        false => (vec![tokens.start], vec![tokens.end]),
+    };
+    // The limit counts as it does for the other families: what is read for one candidate, answer included.
+    let truncated = sides.fit(request, 1 + num_answer_tokens)?;
+    Ok(Source { ids: sides.ids().chain([tokens.end]).collect(), starts, ends, truncated })
 }
