@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::adapters;
 use super::error::nearest;
-use super::file::{Kind, PartSpec, Recipe, Side, TaskFile};
+use super::file::{Kind, PartSpec, Side, TaskFile};
+use super::recipe::Recipe;
 use super::template::Template;
 use crate::metrics;
 
