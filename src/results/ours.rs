@@ -207,12 +207,14 @@ impl Cost {
         self.train_secs.into_iter().chain(self.eval_secs).reduce(|a, b| a + b)
     }
 
-    /// Fills `share_of_peak`, on a machine whose peak is known.
+    /// Fills `share_of_peak`, on a machine whose peak is known. A share above 1 says that the peak was measured while the
+    /// machine had other work, and so is not known.
     #[must_use]
     pub fn with_share(self, peak_flops_per_sec: Option<f64>) -> Self {
         let speed =
             self.flops.zip(self.secs().filter(|&secs| secs > 0.0)).map(|(flops, secs)| flops as f64 / secs);
-        Self { share_of_peak: speed.zip(peak_flops_per_sec).map(|(speed, peak)| speed / peak), ..self }
+        let share = speed.zip(peak_flops_per_sec).map(|(speed, peak)| speed / peak);
+        Self { share_of_peak: share.filter(|share| *share <= 1.0), ..self }
     }
 }
 
