@@ -1,13 +1,16 @@
-//! Documents of a corpus, as a stream: `.jsonl`, `.jsonl.zst`, `.txt` and `.txt.zst` files, by path, folder or glob.
+//! Documents of a corpus, as a stream: `.jsonl`, `.jsonl.zst`, `.txt`, `.txt.zst` and `.parquet` files, by path, folder or
+//! glob.
 //!
-//! A line of a JSON Lines file is a document, a text file is one as a whole. Memory does not grow with the corpus, nor
-//! with a text file; a line of JSON is bounded by [`MAX_LINE_BYTES`](super::jsonl::MAX_LINE_BYTES).
+//! A line of a JSON Lines file is a document, so is a row of a Parquet file, and a text file as a whole. Memory does not grow
+//! with the corpus, nor with a text file; a line of JSON is bounded by
+//! [`MAX_LINE_BYTES`](super::jsonl::MAX_LINE_BYTES).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::jsonl::{Jsonl, RowError};
+use super::parquet::{self, ParquetError};
 
 /// What can be wrong with a corpus.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +35,12 @@ pub enum CorpusError {
     /// A row of a JSON Lines file is damaged.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// A Parquet file is damaged, or has no such column of texts.
+    #[error(transparent)]
+    Parquet(#[from] ParquetError),
 }
 
-const ENDINGS: [&str; 4] = [".jsonl", ".jsonl.zst", ".txt", ".txt.zst"];
+const ENDINGS: [&str; 5] = [".jsonl", ".jsonl.zst", ".txt", ".txt.zst", ".parquet"];
 
 /// Text is handed over in pieces of about so many bytes.
 const PIECE_BYTES: usize = 1 << 18;
@@ -64,10 +70,11 @@ pub fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, CorpusError> {
 }
 
 /// What a file's name says of it.
-#[derive(Clone, Copy)]
-struct Kind {
-    is_packed: bool,
-    is_lines: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Lines { is_packed: bool },
+    Text { is_packed: bool },
+    Parquet,
 }
 
 impl Kind {
@@ -78,8 +85,12 @@ impl Kind {
         };
         let is_packed = has(file, "zst");
         let inner = if is_packed { Path::new(file.file_stem()?) } else { file };
-        let is_lines = has(inner, "jsonl");
-        (is_lines || has(inner, "txt")).then_some(Self { is_packed, is_lines })
+        match () {
+            () if has(inner, "jsonl") => Some(Self::Lines { is_packed }),
+            () if has(inner, "txt") => Some(Self::Text { is_packed }),
+            () if has(file, "parquet") => Some(Self::Parquet),
+            () => None,
+        }
     }
 }
 
@@ -124,30 +135,44 @@ pub fn read<E: From<CorpusError>>(
 ) -> Result<(), E> {
     let unreadable = |source| CorpusError::Unreadable { file: file.into(), source };
     let kind = Kind::of(file).ok_or_else(|| CorpusError::UnknownKind { file: file.into() })?;
-    let reader: Box<dyn Read> = {
-        let reader = File::open(file).map_err(unreadable)?;
-        if reader.metadata().map_err(unreadable)?.len() == 0 {
-            return Err(CorpusError::from(RowError::Empty { file: file.into() }).into());
-        }
-        match kind.is_packed {
-            true => Box::new(zstd::Decoder::new(reader).map_err(unreadable)?),
-            false => Box::new(reader),
-        }
-    };
-    if kind.is_lines {
-        for row in Jsonl::new(file, reader) {
-            let row = row.map_err(CorpusError::from)?;
-            let mut text = row.text(text_field).map_err(CorpusError::from)?;
-            while text.len() > PIECE_BYTES {
-                let (piece, rest) = text.split_at(cut(text, PIECE_BYTES));
-                take(Piece { text: piece.into(), is_last: false })?;
-                text = rest;
-            }
-            take(Piece { text: text.into(), is_last: true })?;
-        }
-        return Ok(());
+    let opened = File::open(file).map_err(unreadable)?;
+    if opened.metadata().map_err(unreadable)?.len() == 0 {
+        return Err(CorpusError::from(RowError::Empty { file: file.into() }).into());
     }
-    read_text(file, reader, take)
+    let unpacked = |is_packed: bool| -> Result<Box<dyn Read>, CorpusError> {
+        Ok(match is_packed {
+            true => {
+                Box::new(zstd::Decoder::new(opened.try_clone().map_err(unreadable)?).map_err(unreadable)?)
+            }
+            false => Box::new(opened.try_clone().map_err(unreadable)?),
+        })
+    };
+    match kind {
+        Kind::Lines { is_packed } => {
+            for row in Jsonl::new(file, unpacked(is_packed)?) {
+                let row = row.map_err(CorpusError::from)?;
+                take_pieces(row.text(text_field).map_err(CorpusError::from)?, &mut take)?;
+            }
+            Ok(())
+        }
+        Kind::Parquet => {
+            for text in parquet::texts(file, opened, text_field).map_err(CorpusError::from)? {
+                take_pieces(&text.map_err(CorpusError::from)?, &mut take)?;
+            }
+            Ok(())
+        }
+        Kind::Text { is_packed } => read_text(file, unpacked(is_packed)?, take),
+    }
+}
+
+/// Hands over a document that is in memory as a whole.
+fn take_pieces<E>(mut text: &str, take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    while text.len() > PIECE_BYTES {
+        let (piece, rest) = text.split_at(cut(text, PIECE_BYTES));
+        take(Piece { text: piece.into(), is_last: false })?;
+        text = rest;
+    }
+    take(Piece { text: text.into(), is_last: true })
 }
 
 /// A text file, as one document.
@@ -253,12 +278,13 @@ mod tests {
         assert!(error("e.jsonl", b"").contains("e.jsonl: the file is empty"));
         assert!(error("f.jsonl", b"{\"body\": \"\"}").contains("f.jsonl:1: there is no field `text`"));
         assert!(error("g.jsonl.zst", b"{\"text\": \"\"}").contains("g.jsonl.zst"));
+        assert!(error("h.parquet", b"PAR1").contains("h.parquet: not a Parquet file that can be read"));
     }
 
     #[test]
     fn folders_and_globs_mean_their_files_in_order_and_each_once() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for name in ["b.txt", "a.jsonl", "notes.md", "c.jsonl.zst"] {
+        for name in ["b.txt", "a.jsonl", "notes.md", "c.jsonl.zst", "d.parquet"] {
             std::fs::write(folder.path().join(name), "").expect("a temporary file");
         }
         let names = |patterns: &[&str]| -> Result<Vec<String>, String> {
@@ -266,7 +292,7 @@ mod tests {
             let files = files(&patterns).map_err(|error| error.to_string())?;
             Ok(files.iter().map(|f| f.file_name().expect("a file").to_string_lossy().into_owned()).collect())
         };
-        assert_eq!(names(&["."]).expect("a folder"), ["a.jsonl", "b.txt", "c.jsonl.zst"]);
+        assert_eq!(names(&["."]).expect("a folder"), ["a.jsonl", "b.txt", "c.jsonl.zst", "d.parquet"]);
         assert_eq!(names(&["*.jsonl*", "a.jsonl"]).expect("a glob"), ["a.jsonl", "c.jsonl.zst"]);
         assert!(names(&["*.csv"]).expect_err("none").contains("matches nothing"));
         assert!(names(&["notes.md"]).expect_err("another kind").contains("only files that end in .jsonl"));

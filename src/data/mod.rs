@@ -4,6 +4,7 @@ pub mod corpus;
 pub mod jsonl;
 pub mod locate;
 pub mod mini;
+pub mod parquet;
 pub mod python_random;
 mod row_file;
 
