@@ -217,7 +217,7 @@ fn a_record_that_cannot_be_read_is_left_out_of_a_folder_and_refused_when_named()
     let (table, notes) = done(&[path, "--table", "superglue"]);
     let left_out = "cut/results_2026-11-23T22-38-06.560719.json was left out: the record is cut short";
     assert!(table.contains(left_out) && notes.contains(left_out), "{table}");
-    assert!(table.contains("glm-tiny (ours)"), "{table}");
+    assert!(table.contains("glm-tiny, random weights (ours)"), "{table}");
     let message = refused(&[record.to_str().expect("a plain name")]);
     assert!(message.contains("the record is cut short"), "{message}");
 }

@@ -223,7 +223,7 @@ impl<'a> ModelRuns<'a> {
         self.tasks().find(|scored| scored.task.task == task)
     }
 
-    /// Its name, and how it was asked where that isn't fine-tuning to the last epoch.
+    /// Its name, whether its weights were random, and how it was asked where that isn't fine-tuning to the last epoch.
     pub fn label(&self) -> String {
         let how = match (self.key.mode, self.key.rule) {
             (Mode::Finetune, Rule::Last) => String::new(),
@@ -231,7 +231,9 @@ impl<'a> ModelRuns<'a> {
             (Mode::ZeroShot, _) => ", zero-shot".into(),
             (Mode::FewShot, _) => format!(", {}-shot", self.key.num_fewshot.unwrap_or(0)),
         };
-        format!("{}{how}", self.key.model)
+        let is_told = self.key.model.ends_with("-random");
+        let weights = if self.random_weights().is_some() && !is_told { ", random weights" } else { "" };
+        format!("{}{weights}{how}", self.key.model)
     }
 
     /// How the model met the tasks.

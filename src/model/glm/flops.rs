@@ -55,6 +55,6 @@ mod tests {
         let fresh = Sequence::prefix_lm(1, 0);
         let after_ten = Sequence { cached: 10, ..fresh.clone() };
         let more = config.forward_flops(&[after_ten], 0) - config.forward_flops(&[fresh], 0);
-        assert_eq!(more, 2 * 2 * 10 * 256 * 6); // ten pairs more, a score and a context each, in six layers
+        assert_eq!(more, 2 * 2 * 10 * 192 * 4); // ten pairs more, a score and a context each, in four layers
     }
 }

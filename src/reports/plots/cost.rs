@@ -29,7 +29,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let labels = rows.iter().map(|(name, _)| super::text_width(name, NORMAL, false)).fold(60.0, f64::max);
     let (left, gap) = (labels + 24.0, 40.0);
     let width = 780.0;
-    let panel = (width - left - gap - 24.0 - 40.0) / 2.0;
+    let panel = (width - left - gap - 36.0 - 40.0) / 2.0; // 36 for the longest bar's number
     let mut scene = Scene::new(width, 0.0);
     let keys = [
         (Key::Bar(color::BLUE, None), "scoring".to_string()),
