@@ -139,17 +139,15 @@ pub fn read<E: From<CorpusError>>(
     if opened.metadata().map_err(unreadable)?.len() == 0 {
         return Err(CorpusError::from(RowError::Empty { file: file.into() }).into());
     }
-    let unpacked = |is_packed: bool| -> Result<Box<dyn Read>, CorpusError> {
+    let unpacked = |opened: File, is_packed: bool| -> Result<Box<dyn Read>, CorpusError> {
         Ok(match is_packed {
-            true => {
-                Box::new(zstd::Decoder::new(opened.try_clone().map_err(unreadable)?).map_err(unreadable)?)
-            }
-            false => Box::new(opened.try_clone().map_err(unreadable)?),
+            true => Box::new(zstd::Decoder::new(opened).map_err(unreadable)?),
+            false => Box::new(opened),
         })
     };
     match kind {
         Kind::Lines { is_packed } => {
-            for row in Jsonl::new(file, unpacked(is_packed)?) {
+            for row in Jsonl::new(file, unpacked(opened, is_packed)?) {
                 let row = row.map_err(CorpusError::from)?;
                 take_pieces(row.text(text_field).map_err(CorpusError::from)?, &mut take)?;
             }
@@ -161,7 +159,7 @@ pub fn read<E: From<CorpusError>>(
             }
             Ok(())
         }
-        Kind::Text { is_packed } => read_text(file, unpacked(is_packed)?, take),
+        Kind::Text { is_packed } => read_text(file, unpacked(opened, is_packed)?, take),
     }
 }
 

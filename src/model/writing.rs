@@ -199,8 +199,7 @@ fn learned(writer: &impl Writer, example: &Example) -> Result<(Source, Vec<u32>)
     Ok((source, text))
 }
 
-/// Why a model that writes one text was asked for another number of them.
-pub fn several(request: &Request, num_blanks: usize) -> ModelError {
+fn several(request: &Request, num_blanks: usize) -> ModelError {
     let what = format!("the prompt has {num_blanks} blanks, and this model fills one; use a GLM");
     ModelError::Unsupported { id: request.id.clone(), what }
 }
