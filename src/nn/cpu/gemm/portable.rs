@@ -40,11 +40,21 @@ pub unsafe fn product(out: *mut f32, stride: usize, mode: Into, product: &Produc
                 *place = if mode == Into::Add { *place + sum } else { sum };
             }
         }
-        for (i, (row, column)) in (0..m * n).map(|i| (i, (i / n, i % n))) {
-            let bias = product.bias.map_or(0.0, |bias| bias[column]);
-            let plus = product.plus.map_or(0.0, |plus| plus[i]);
-            *out.add(row * stride + column) += bias + plus;
+        for row in 0..m {
+            let row_sums = std::slice::from_raw_parts_mut(out.add(row * stride), n);
+            if let Some(bias) = product.bias {
+                add(row_sums, bias);
+            }
+            if let Some(plus) = product.plus {
+                add(row_sums, &plus[row * n..][..n]);
+            }
         }
+    }
+}
+
+fn add(sums: &mut [f32], values: &[f32]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
     }
 }
 
