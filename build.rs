@@ -1,18 +1,16 @@
-//! Tells the program which commit it was built from, for its records, and whether there are weights to take in.
+//! Tells the program which commit it was built from, for its records, and takes in the bundled models.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
-/// What the program takes in, where it is there.
-const WEIGHTS: &str = "models/glm-tiny/model.safetensors";
+/// The bundled models, in the order in which they are listed: `models/NAME` has the recipe, and the weights if they are trained.
+const MODELS: [&str; 4] = ["glm-tiny", "bert-tiny", "gpt-tiny", "t5-tiny"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=models/glm-tiny");
-    println!("cargo::rustc-check-cfg=cfg(glm_tiny_weights)");
-    if Path::new(WEIGHTS).is_file() {
-        println!("cargo::rustc-cfg=glm_tiny_weights");
-    }
+    bundle();
     // The log grows with every commit and checkout; where it lies differs between a clone and a worktree.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={log}");
@@ -20,6 +18,30 @@ fn main() {
     if let Some(commit) = git(&["rev-parse", "HEAD"]) {
         println!("cargo::rustc-env=GLM_EVAL_GIT_HASH={commit}");
     }
+}
+
+/// Writes `bundled.rs`, an array of `model::registry::Bundled`.
+fn bundle() {
+    let models = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("models");
+    let mut entries = String::new();
+    for name in MODELS {
+        let folder = models.join(name);
+        println!("cargo::rerun-if-changed={}", folder.display());
+        let file = |file: &str| folder.join(file);
+        let (config, weights) = (file("config.json"), file("model.safetensors"));
+        let trained = match config.is_file() && weights.is_file() {
+            true => format!("Some((include_str!({config:?}), include_bytes!({weights:?})))"),
+            false => "None".to_owned(),
+        };
+        let recipe = file("recipe.toml");
+        writeln!(
+            entries,
+            "Bundled {{ name: {name:?}, recipe: include_str!({recipe:?}), trained: {trained} }},"
+        )
+        .expect("a text takes all");
+    }
+    let out = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("bundled.rs");
+    fs::write(&out, format!("[{entries}]")).expect("cargo's folder can be written to");
 }
 
 /// What git answers; `None` outside a repository.

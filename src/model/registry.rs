@@ -10,28 +10,23 @@ use super::{ConfigError, Family, LanguageModel, ModelError, bart, bert, glm, gpt
 use crate::checkpoint::{self, CheckpointError, Settings};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// This project's own models, with their recipes; their vocabulary is inside the binary, and the weights of the first
-/// ([`EMBEDDED`]). The others' are looked for in folders; where there are none, they are drawn at random.
-const BUNDLED: &[(&str, &str)] = &[
-    ("glm-tiny", include_str!("../../models/glm-tiny/recipe.toml")),
-    ("bert-tiny", include_str!("../../models/bert-tiny/recipe.toml")),
-    ("gpt-tiny", include_str!("../../models/gpt-tiny/recipe.toml")),
-    ("t5-tiny", include_str!("../../models/t5-tiny/recipe.toml")),
-];
-/// `config.json` and weights of the first, if they were there when the program was built (see `build.rs`).
-#[cfg(glm_tiny_weights)]
-const EMBEDDED: Option<(&str, &[u8])> = Some((
-    include_str!("../../models/glm-tiny/config.json"),
-    include_bytes!("../../models/glm-tiny/model.safetensors"),
-));
-#[cfg(not(glm_tiny_weights))]
-const EMBEDDED: Option<(&str, &[u8])> = None;
+/// This project's own models, as `build.rs` found them in `models/`; their vocabulary is inside the program, too.
+const BUNDLED: &[Bundled] = &include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 /// Behind a name: the same model, but with weights that are drawn at random.
 const RANDOM: &str = "-random";
 /// The recipe's file in a model directory.
 const RECIPE: &str = "recipe.toml";
 /// Folder that holds model directories by name.
 pub const MODELS_VARIABLE: &str = "GLM_EVAL_MODELS";
+
+/// A model that is inside the program.
+struct Bundled {
+    name: &'static str,
+    /// How it is fine-tuned (TOML).
+    recipe: &'static str,
+    /// `config.json` and weights; without them, they are drawn at random.
+    trained: Option<(&'static str, &'static [u8])>,
+}
 
 /// A model, ready to be built as often as there are seeds.
 pub struct ModelSource {
@@ -133,12 +128,14 @@ impl ModelSource {
         if let Some(trained) = name.strip_suffix(RANDOM) {
             return Self::open_random(trained, tokenizer);
         }
-        match (found(name), EMBEDDED) {
-            (Some(folder), _) => Self::read(name.into(), &folder, tokenizer),
-            (None, Some((config, weights))) if name == BUNDLED[0].0 => {
+        if let Some(folder) = found(name) {
+            return Self::read(name.into(), &folder, tokenizer);
+        }
+        match bundled(name) {
+            Some(Bundled { trained: Some((config, weights)), .. }) => {
                 Self::embedded(name, config, weights, tokenizer)
             }
-            (None, _) => Self::without_weights(name, tokenizer),
+            _ => Self::without_weights(name, tokenizer),
         }
     }
 
@@ -155,7 +152,7 @@ impl ModelSource {
         Ok(Self { name: source.name + RANDOM, weights_sha256: None, weights: None, ..source })
     }
 
-    /// The model whose weights are inside the program.
+    /// A model whose weights are inside the program.
     fn embedded(
         name: &str,
         config: &str,
@@ -207,8 +204,7 @@ impl ModelSource {
 
     /// A bundled model whose weights are drawn.
     fn without_weights(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
-        let (Some((_, recipe)), Some(known)) = (bundled(name), known().find(|known| known.name == name))
-        else {
+        let (Some(bundled), Some(known)) = (bundled(name), known().find(|known| known.name == name)) else {
             return Err(unknown(name));
         };
         let tokenizer = match tokenizer {
@@ -216,7 +212,7 @@ impl ModelSource {
                 .map_err(|source| RegistryError::Tokenizer { path: path.into(), source })?,
             None => builtin_tokenizer(known.architecture.family()),
         };
-        let recipe = Some((*recipe).to_string());
+        let recipe = Some(bundled.recipe.to_owned());
         let architecture = known.architecture;
         Ok(Self { name: name.into(), architecture, tokenizer, recipe, weights_sha256: None, weights: None })
     }
@@ -288,7 +284,7 @@ impl Known {
 
     /// Are there trained weights, in the program or where models are looked for?
     pub fn is_trained(&self) -> bool {
-        found(self.name).is_some() || (EMBEDDED.is_some() && self.name == BUNDLED[0].0)
+        found(self.name).is_some() || bundled(self.name).is_some_and(|bundled| bundled.trained.is_some())
     }
 }
 
@@ -300,8 +296,8 @@ pub fn known() -> impl Iterator<Item = Known> {
     bundled.into_iter().chain(others)
 }
 
-fn bundled(name: &str) -> Option<&'static (&'static str, &'static str)> {
-    BUNDLED.iter().find(|(bundled, _)| *bundled == name)
+fn bundled(name: &str) -> Option<&'static Bundled> {
+    BUNDLED.iter().find(|bundled| bundled.name == name)
 }
 
 /// The folder of a model's weights, where models are looked for by name.
@@ -399,7 +395,7 @@ fn unknown(name: &str) -> RegistryError {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!(
             "{} are bundled, others are given by their folder (`glm-eval ls models`)",
-            BUNDLED.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            BUNDLED.iter().map(|bundled| format!("`{}`", bundled.name)).collect::<Vec<_>>().join(", ")
         ),
     };
     RegistryError::Unknown { name: name.into(), hint }
@@ -419,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_name_that_ends_in_random_is_the_same_model_without_its_weights() {
-        for (name, ..) in BUNDLED {
+        for name in BUNDLED.iter().map(|bundled| bundled.name) {
             let random = ModelSource::open(&format!("{name}-random"), None).expect("it is bundled");
             assert_eq!(random.name, format!("{name}-random"));
             assert!(random.weights_sha256.is_none());
@@ -435,16 +431,18 @@ mod tests {
     }
 
     #[test]
-    #[cfg(glm_tiny_weights)]
     fn the_weights_inside_the_program_are_those_of_the_folder() {
-        let (config, weights) = EMBEDDED.expect("they were there when this was built");
-        let inside = ModelSource::embedded("glm-tiny", config, weights, None).expect("they fit");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/glm-tiny");
-        let outside = ModelSource::read("glm-tiny".into(), &folder, None).expect("they fit");
-        assert_eq!(inside.weights_sha256, outside.weights_sha256);
-        assert_eq!(inside.tokenizer.sha256(), outside.tokenizer.sha256());
-        assert_eq!(inside.recipe, outside.recipe);
-        let sizes = |source: &ModelSource| format!("{:?}", source.architecture);
-        assert_eq!(sizes(&inside), sizes(&outside));
+        assert!(BUNDLED[0].trained.is_some());
+        for Bundled { name, trained, .. } in BUNDLED {
+            let Some((config, weights)) = trained else { continue };
+            let inside = ModelSource::embedded(name, config, weights, None).expect("they fit");
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
+            let outside = ModelSource::read((*name).into(), &folder, None).expect("they fit");
+            assert_eq!(inside.weights_sha256, outside.weights_sha256);
+            assert_eq!(inside.tokenizer.sha256(), outside.tokenizer.sha256());
+            assert_eq!(inside.recipe, outside.recipe);
+            let sizes = |source: &ModelSource| format!("{:?}", source.architecture);
+            assert_eq!(sizes(&inside), sizes(&outside));
+        }
     }
 }
