@@ -81,6 +81,7 @@ fn search(glm: &Glm, context: usize, tokens: usize, num_beams: usize) {
 }
 
 /// Prints by how much a search raises the peak: of the sizes of GLM-Base, but for a small vocabulary, so that logits are few.
+#[expect(clippy::print_stdout, reason = "a figure of its own, beside criterion's")]
 fn print_memory(beams: usize) -> Result<()> {
     let config = Config { vocab_size: 1024, ..Config::named("glm-base").expect("a listed name") };
     let glm = drawn(&config)?;

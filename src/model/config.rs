@@ -79,6 +79,16 @@ pub fn check_heads(width: (&str, usize), heads: (&str, usize)) -> Result<(), Con
     }
 }
 
+/// Tokens that the configuration names are in the vocabulary.
+pub fn check_ids(ids: &[(&str, u32)], vocab_size: usize) -> Result<(), ConfigError> {
+    match ids.iter().find(|(_, id)| *id as usize >= vocab_size) {
+        Some((name, id)) => {
+            Err(ConfigError::Invalid(format!("{name} is {id}, but the vocabulary has {vocab_size} tokens")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What numbers may be: an epsilon or a standard deviation, or a probability of dropout.
 pub fn check_numbers(positive: &[(&str, f64)], probabilities: &[(&str, f64)]) -> Result<(), ConfigError> {
     let bad = positive.iter().find(|(_, x)| !(x.is_finite() && *x > 0.0));

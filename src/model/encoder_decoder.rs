@@ -1,10 +1,15 @@
 //! What encoder-decoder families have in common: texts that are encoded once, and a decoder that looks at them.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result as TensorResult, Tensor, bail};
 
+use super::ModelError;
+use super::continuation::over_texts;
 use super::glm::Cache;
-use super::writing::Source;
+use super::writing::{Source, Writer};
+use crate::decoding::{Hypothesis, Progress, Row, Search};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence, Visibility};
+use crate::request::Request;
+use crate::tokenizer::Tokenizer;
 
 /// A network of an encoder and a decoder.
 pub trait EncoderDecoder {
@@ -12,10 +17,10 @@ pub trait EncoderDecoder {
     ///
     /// # Shapes
     /// - `ids`: `[t]`, the texts one after the other; `lengths`: tokens of each
-    fn encode(&self, ids: &[u32], lengths: &[usize], dropout: &Dropout) -> Result<Encoded>;
+    fn encode(&self, ids: &[u32], lengths: &[usize], dropout: &Dropout) -> TensorResult<Encoded>;
 
     /// What the decoder's layers look at: keys and values of encoded texts.
-    fn look(&self, encoded: &Encoded) -> Result<Sight>;
+    fn look(&self, encoded: &Encoded) -> TensorResult<Sight>;
 
     /// Hidden states of the decoder.
     ///
@@ -30,14 +35,76 @@ pub trait EncoderDecoder {
         tokens: (&[u32], &Layout),
         cache: Option<&mut Cache>,
         dropout: &Dropout,
-    ) -> Result<Tensor>;
+    ) -> TensorResult<Tensor>;
 
     /// Hidden states `[m, h]` and the table `[v, h]` with which they are multiplied to logits; `h` may be wider than the
     /// model.
-    fn head(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)>;
+    fn head(&self, hidden: &Tensor) -> TensorResult<(Tensor, Tensor)>;
 
     /// The token that the decoder begins with.
     fn start_token(&self) -> u32;
+
+    /// What matrix products are computed with.
+    fn precision(&self) -> Precision;
+
+    /// Operations of the matrix products where texts of so many tokens are read, and `logit_rows` of the decoder's tokens
+    /// get logits.
+    fn forward_flops(&self, texts: &[usize], decoder: &Layout, logit_rows: usize) -> u64;
+}
+
+/// A model that answers a text with another, written over it by the decoder.
+pub trait TextToText {
+    /// The network.
+    fn network(&self) -> &dyn EncoderDecoder;
+
+    /// As [`Writer::source`].
+    fn source(&self, request: &Request) -> Result<Source, ModelError>;
+
+    /// As [`Writer::room`].
+    fn room(&self, source: &Source) -> Option<usize>;
+
+    /// As [`Writer::tokenizer`].
+    fn tokenizer(&self) -> &Tokenizer;
+}
+
+impl<M: TextToText> Writer for M {
+    fn source(&self, request: &Request) -> Result<Source, ModelError> {
+        TextToText::source(self, request)
+    }
+
+    fn room(&self, source: &Source) -> Option<usize> {
+        TextToText::room(self, source)
+    }
+
+    fn write(
+        &self,
+        sources: &[Source],
+        rows: &[Row],
+        search: Search,
+        watch: &mut dyn FnMut(&Progress),
+    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
+        over_texts(self.network(), sources, rows, search, watch)
+    }
+
+    fn cross_entropy(
+        &self,
+        texts: &[(Source, Vec<u32>)],
+        label_smoothing: f64,
+        dropout: &Dropout,
+    ) -> TensorResult<Tensor> {
+        cross_entropy(self.network(), texts, label_smoothing, dropout)
+    }
+
+    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
+        // Beam beside beam.
+        let lengths = texts.iter().map(|text| source.starts.len() + text - 1).collect();
+        let decoder = Layout::new(vec![Sequence::pieces(0, lengths)]);
+        self.network().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        TextToText::tokenizer(self)
+    }
 }
 
 /// Texts that an encoder has read, packed without padding.
@@ -60,7 +127,7 @@ impl Encoded {
     ///
     /// # Errors
     /// When a sequence has no text, or they are in another order.
-    pub fn cross(lengths: &[usize], decoder: &Layout, texts: &[usize]) -> Result<Layout> {
+    pub fn cross(lengths: &[usize], decoder: &Layout, texts: &[usize]) -> TensorResult<Layout> {
         let fits = texts.len() == decoder.sequences.len() && texts.iter().all(|&text| text < lengths.len());
         if !fits || !texts.is_sorted() {
             bail!("{} sequences of the decoder don't fit the texts {texts:?}", decoder.sequences.len());
@@ -84,16 +151,12 @@ pub struct Sight {
 }
 
 /// The mean cross-entropy of all tokens of texts that are decoded, each over its source.
-///
-/// # Errors
-/// When the computation fails.
-pub fn cross_entropy(
+fn cross_entropy(
     model: &dyn EncoderDecoder,
     texts: &[(Source, Vec<u32>)],
     label_smoothing: f64,
-    precision: Precision,
     dropout: &Dropout,
-) -> Result<Tensor> {
+) -> TensorResult<Tensor> {
     let (mut read, mut lengths, mut layout) = (Vec::new(), Vec::new(), Layout::default());
     let (mut ids, mut scored, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for (source, text) in texts {
@@ -109,13 +172,7 @@ pub fn cross_entropy(
     let own: Vec<usize> = (0..texts.len()).collect();
     let hidden = model.decode((&sight, &own), (&ids, &layout), None, dropout)?; // [t, h]
     let (rows, table) = model.head(&nn::embedding(&hidden, &scored)?)?; // [m, h]
-    nn::mean_linear_cross_entropy(&rows, &table, &targets, label_smoothing, precision)
-}
-
-/// How the decoder's tokens lie where texts of so many tokens are decoded, beam beside beam.
-pub fn written_layout(source: &Source, texts: &[usize]) -> Layout {
-    let lengths = texts.iter().map(|text| source.starts.len() + text - 1).collect();
-    Layout::new(vec![Sequence::pieces(0, lengths)])
+    nn::mean_linear_cross_entropy(&rows, &table, &targets, label_smoothing, model.precision())
 }
 
 /// The place of each decoder token in its own output: every piece begins at 0, behind what is cached.

@@ -10,13 +10,11 @@ use candle_core::{DType, Result as TensorResult, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Bart, Config};
-use crate::decoding::{Hypothesis, Progress, Row, Search};
-use crate::model::continuation::over_texts;
-use crate::model::encoder_decoder::{self, EncoderDecoder};
+use crate::model::encoder_decoder::{EncoderDecoder, TextToText};
 use crate::model::layers::Linear;
 use crate::model::loss::candidate_loss;
 use crate::model::prompt::{EncodingError, Sides, encode};
-use crate::model::writing::{self, Source, Writer};
+use crate::model::writing::{self, Source};
 use crate::model::{Cost, Family, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
 use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Part, Request};
@@ -138,7 +136,7 @@ impl LanguageModel for BartModel {
             computed: 2 * lengths.iter().sum::<usize>(),
             as_padded_copies: 2 * texts.len() * request.max_tokens,
             truncated,
-            flops: self.bart.config().forward_flops(&lengths, &decoder, 0),
+            flops: self.bart.forward_flops(&lengths, &decoder, 0),
         })
     }
 
@@ -193,7 +191,11 @@ impl LanguageModel for BartModel {
     }
 }
 
-impl Writer for BartModel {
+impl TextToText for BartModel {
+    fn network(&self) -> &dyn EncoderDecoder {
+        &self.bart
+    }
+
     fn source(&self, request: &Request) -> Result<Source, ModelError> {
         let (config, num_new) = (self.bart.config(), writing::settings(request)?.max_new_tokens);
         let mut request = request.clone();
@@ -214,30 +216,6 @@ impl Writer for BartModel {
 
     fn room(&self, source: &Source) -> Option<usize> {
         Some(self.bart.config().max_position_embeddings - source.starts.len())
-    }
-
-    fn write(
-        &self,
-        sources: &[Source],
-        rows: &[Row],
-        search: Search,
-        watch: &mut dyn FnMut(&Progress),
-    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
-        over_texts(&self.bart, sources, rows, search, watch)
-    }
-
-    fn cross_entropy(
-        &self,
-        texts: &[(Source, Vec<u32>)],
-        label_smoothing: f64,
-        dropout: &Dropout,
-    ) -> TensorResult<Tensor> {
-        encoder_decoder::cross_entropy(&self.bart, texts, label_smoothing, self.bart.precision(), dropout)
-    }
-
-    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
-        let decoder = encoder_decoder::written_layout(source, texts);
-        self.bart.config().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
     }
 
     fn tokenizer(&self) -> &Tokenizer {

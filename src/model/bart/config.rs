@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::checkpoint::Settings;
 use crate::model::Family;
-use crate::model::config::{ConfigError, check_heads, check_numbers, check_sizes};
+use crate::model::config::{ConfigError, check_heads, check_ids, check_numbers, check_sizes};
 
 /// The first rows of the position tables, which nothing uses: a position's row is so many further down.
 pub const POSITION_OFFSET: usize = 2;
@@ -180,13 +180,7 @@ impl Config {
             ("eos_token_id", self.eos_token_id),
             ("decoder_start_token_id", self.decoder_start_token_id),
         ];
-        match ids.iter().find(|(_, id)| *id as usize >= self.vocab_size) {
-            Some((name, id)) => {
-                let rows = self.vocab_size;
-                Err(ConfigError::Invalid(format!("{name} is {id}, but the vocabulary has {rows} tokens")))
-            }
-            None => Ok(()),
-        }
+        check_ids(&ids, self.vocab_size)
     }
 }
 

@@ -58,11 +58,6 @@ impl Bart {
         &self.config
     }
 
-    /// What matrix products are computed with.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
     /// `[t, h]`: tokens and positions, normalised.
     fn embed(&self, stack: &Stack, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
         let longest = self.config.max_position_embeddings;
@@ -120,6 +115,14 @@ impl EncoderDecoder for Bart {
 
     fn start_token(&self) -> u32 {
         self.config.decoder_start_token_id
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn forward_flops(&self, texts: &[usize], decoder: &Layout, logit_rows: usize) -> u64 {
+        self.config.forward_flops(texts, decoder, logit_rows)
     }
 }
 

@@ -7,11 +7,9 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::encoding::{Tokens, source};
 use super::{Config, Encoding, T5};
-use crate::decoding::{Hypothesis, Progress, Row, Search};
-use crate::model::continuation::over_texts;
-use crate::model::encoder_decoder::{self, EncoderDecoder};
+use crate::model::encoder_decoder::{EncoderDecoder, TextToText};
 use crate::model::loss::{candidate_loss, candidate_scores};
-use crate::model::writing::{self, Source, Writer};
+use crate::model::writing::{self, Source};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
 use crate::request::{Answer, Ask, CandidateScore, Example, Loss, Request};
@@ -64,7 +62,7 @@ impl LanguageModel for T5Model {
             computed: batch.text.len() + batch.pieces.len(),
             as_padded_copies: encoding.answers.len() * request.max_tokens,
             truncated: encoding.truncated,
-            flops: self.t5.config().forward_flops(&batch.lengths, &batch.layout, batch.scored.len()),
+            flops: self.t5.forward_flops(&batch.lengths, &batch.layout, batch.scored.len()),
         })
     }
 
@@ -127,7 +125,11 @@ impl LanguageModel for T5Model {
     }
 }
 
-impl Writer for T5Model {
+impl TextToText for T5Model {
+    fn network(&self) -> &dyn EncoderDecoder {
+        &self.t5
+    }
+
     fn source(&self, request: &Request) -> Result<Source, ModelError> {
         source(&self.tokenizer, self.tokens, request, writing::settings(request)?.max_new_tokens)
     }
@@ -135,30 +137,6 @@ impl Writer for T5Model {
     /// Positions are relative: there is always one more.
     fn room(&self, _source: &Source) -> Option<usize> {
         None
-    }
-
-    fn write(
-        &self,
-        sources: &[Source],
-        rows: &[Row],
-        search: Search,
-        watch: &mut dyn FnMut(&Progress),
-    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
-        over_texts(&self.t5, sources, rows, search, watch)
-    }
-
-    fn cross_entropy(
-        &self,
-        texts: &[(Source, Vec<u32>)],
-        label_smoothing: f64,
-        dropout: &Dropout,
-    ) -> TensorResult<Tensor> {
-        encoder_decoder::cross_entropy(&self.t5, texts, label_smoothing, self.t5.precision(), dropout)
-    }
-
-    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
-        let decoder = encoder_decoder::written_layout(source, texts);
-        self.t5.config().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
     }
 
     fn tokenizer(&self) -> &Tokenizer {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Settings;
 use crate::model::Family;
-use crate::model::config::{ConfigError, check_numbers, check_sizes};
+use crate::model::config::{ConfigError, check_ids, check_numbers, check_sizes};
 use crate::nn::Buckets;
 
 /// Sizes and settings, under their published names.
@@ -248,13 +248,7 @@ impl Config {
             ("eos_token_id", self.eos_token_id),
             ("decoder_start_token_id", self.decoder_start_token_id),
         ];
-        match ids.iter().find(|(_, id)| *id as usize >= self.vocab_size) {
-            Some((name, id)) => {
-                let rows = self.vocab_size;
-                Err(ConfigError::Invalid(format!("{name} is {id}, but the vocabulary has {rows} tokens")))
-            }
-            None => Ok(()),
-        }
+        check_ids(&ids, self.vocab_size)
     }
 }
 

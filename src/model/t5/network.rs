@@ -54,11 +54,6 @@ impl T5 {
     pub fn lm_head(&self) -> &Tensor {
         &self.lm_head
     }
-
-    /// What matrix products are computed with.
-    pub fn precision(&self) -> Precision {
-        self.encoder.precision
-    }
 }
 
 impl EncoderDecoder for T5 {
@@ -99,6 +94,14 @@ impl EncoderDecoder for T5 {
 
     fn start_token(&self) -> u32 {
         self.config.decoder_start_token_id
+    }
+
+    fn precision(&self) -> Precision {
+        self.encoder.precision
+    }
+
+    fn forward_flops(&self, texts: &[usize], decoder: &Layout, logit_rows: usize) -> u64 {
+        self.config.forward_flops(texts, decoder, logit_rows)
     }
 }
 
