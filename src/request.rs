@@ -62,6 +62,9 @@ pub enum Ask {
         end_of_piece: bool,
         /// The sum of log-probabilities is divided by `tokens ^ length_penalty`; 0 keeps the sum.
         length_penalty: f64,
+        /// Does the prompt see itself in both directions, in models that can? Else it is read as the candidates are, left
+        /// to right, with each at its end.
+        bidirectional: bool,
     },
     /// Which class do the texts belong to? For a classification head over pooled features. One input a
     /// text pair: a single pair with `num_labels` outputs, or one pair a candidate with one output each.

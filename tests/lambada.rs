@@ -76,47 +76,67 @@ fn choices_are_scored_as_the_published_code_does() {
     let recorded =
         fs::read_to_string(shared.join("golden/tasks/multichoice_rows.json")).expect("a recording");
     let recorded: Value = serde_json::from_str(&recorded).expect("it is JSON");
-    let Recorded { model, tokenizer } = Recorded::open(&shared, &recorded, Extras::default());
-    let texts = |value: &Value| -> Vec<String> {
-        value
-            .as_array()
-            .expect("texts")
-            .iter()
-            .map(|text| text.as_str().expect("a text").to_owned())
-            .collect()
-    };
-    let items = recorded["items"].as_array().expect("items").iter();
-    let cases = recorded["cases"]["bidirectional"].as_array().expect("cases");
-    for (item, case) in items.zip(cases) {
-        let question = item["inputs_pretokenized"].as_str().expect("a text");
-        let (before, after) = question.split_once("[MASK]").unwrap_or((question, ""));
-        let text = |text: &str| Part::Text { text: text.into(), shortenable: true };
-        let parts = vec![text(before), Part::Blank, text(after)];
-        for (length_penalty, scores) in case["scores_by_length_penalty"].as_object().expect("scores") {
-            let request = Request {
-                id: "choice".into(),
-                prompt: Prompt { side_a: parts.clone(), side_b: vec![] },
-                ask: Ask::Choice {
-                    candidates: texts(&item["choices_pretokenized"]),
-                    end_of_piece: false,
-                    length_penalty: length_penalty.parse().expect("a number"),
-                },
-                max_tokens: recorded["seq_length"].as_u64().expect("a length") as usize,
-            };
-            let encoding = Encoding::shared_context(&tokenizer, &request).expect("it fits");
-            let context = &encoding.input_ids[..encoding.prefix_length];
-            for (row, prefix_length) in array(&case["sample"]["text"]).zip(array(&case["sample"]["mask"])) {
-                assert_eq!(json!(encoding.prefix_length), *prefix_length);
-                assert_eq!(json!(context), json!(row.as_array().expect("tokens")[..context.len()]));
-            }
-            let answer = model.answer(&[&request]).expect("an answer").remove(0);
-            let found = answer.candidates.iter().map(|candidate| candidate.score);
-            for (found, expected) in found.zip(scores.as_array().expect("numbers")) {
-                let expected = expected.as_f64().expect("a number");
-                assert!((found - expected).abs() < 2e-4, "{found} for {expected}");
+    let extras = Extras { task_masks: true, ..Extras::default() };
+    let Recorded { model, tokenizer } = Recorded::open(&shared, &recorded, extras);
+    let texts = |value: &Value| array(value).map(|text| text.as_str().expect("a text").to_owned()).collect();
+    let items: Vec<&Value> = array(&recorded["items"]).collect();
+    for (direction, bidirectional) in [("bidirectional", true), ("unidirectional", false)] {
+        for (item, case) in items.iter().zip(array(&recorded["cases"][direction])) {
+            for (length_penalty, scores) in case["scores_by_length_penalty"].as_object().expect("scores") {
+                let request = Request {
+                    id: "choice".into(),
+                    prompt: question(item),
+                    ask: Ask::Choice {
+                        candidates: texts(&item["choices_pretokenized"]),
+                        end_of_piece: false,
+                        length_penalty: length_penalty.parse().expect("a number"),
+                        bidirectional,
+                    },
+                    max_tokens: recorded["seq_length"].as_u64().expect("a length") as usize,
+                };
+                let encodings = Encoding::official(&tokenizer, &request).expect("it fits");
+                assert_eq!(encodings.len(), scores.as_array().expect("numbers").len());
+                for (index, encoding) in encodings.iter().enumerate() {
+                    same_row(encoding, &case["sample"], index);
+                }
+                let answer = model.answer(&[&request]).expect("an answer").remove(0);
+                for (found, expected) in answer.candidates.iter().zip(array(scores)) {
+                    let expected = expected.as_f64().expect("a number");
+                    assert!((found.score - expected).abs() < 2e-4, "{} for {expected}", found.score);
+                }
             }
         }
     }
+}
+
+/// A recorded question; the blank is at its end where it has none.
+fn question(item: &Value) -> Prompt {
+    let question = item["inputs_pretokenized"].as_str().expect("a text");
+    let text = |text: &str| Part::Text { text: text.into(), shortenable: true };
+    let parts = match question.split_once("[MASK]") {
+        Some((before, after)) => vec![text(before), Part::Blank, text(after)],
+        None => vec![text(question), Part::Blank],
+    };
+    Prompt { side_a: parts, side_b: vec![] }
+}
+
+/// Holds a sequence against the recorded one of a candidate: tokens, positions, part A and what is scored.
+fn same_row(encoding: &Encoding, sample: &Value, index: usize) {
+    let recorded = |row: &Value| -> Vec<u32> {
+        let numbers = array(row).map(|number| number.as_u64().expect("a number") as u32);
+        numbers.take(encoding.len()).collect()
+    };
+    assert_eq!(encoding.input_ids, recorded(&sample["text"][index]));
+    assert_eq!(encoding.positions, recorded(&sample["position"][index][0]));
+    assert_eq!(encoding.block_positions, recorded(&sample["position"][index][1]));
+    assert_eq!(json!(encoding.prefix_length), sample["mask"][index]);
+    let Targets::Tokens { ids, mask } = &encoding.targets else { panic!("tokens") };
+    assert_eq!(
+        mask.iter().map(|&scored| scored.into()).collect::<Vec<u32>>(),
+        recorded(&sample["logit_mask"][index])
+    );
+    let targets = recorded(&sample["target"][index]);
+    assert!((0..mask.len()).all(|i| !mask[i] || ids[i] == targets[i]));
 }
 
 #[test]

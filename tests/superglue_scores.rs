@@ -89,13 +89,14 @@ fn scores_are_those_of_the_published_code() {
 
 /// The request with one of its candidates alone.
 fn alone(request: &Request, candidate: usize) -> Request {
-    let Ask::Choice { candidates, end_of_piece, length_penalty } = &request.ask else {
+    let Ask::Choice { candidates, end_of_piece, length_penalty, bidirectional } = &request.ask else {
         panic!("{} has no candidates", request.id)
     };
     let ask = Ask::Choice {
         candidates: vec![candidates[candidate].clone()],
         end_of_piece: *end_of_piece,
         length_penalty: *length_penalty,
+        bidirectional: *bidirectional,
     };
     Request { ask, ..request.clone() }
 }

@@ -263,6 +263,19 @@ fn many_wrong_entities_are_cut_to_nine_the_same_ones_however_they_are_read() {
 }
 
 #[test]
+fn a_choice_is_read_in_both_directions_unless_the_form_says_otherwise() {
+    let task = Task::find("copa").expect("a known task");
+    for bidirectional in [true, false] {
+        let form = Form { bidirectional, ..task.form() };
+        assert!(task.form().bidirectional);
+        for sample in samples(&task, &rows("copa"), Split::Val, &form) {
+            let Ask::Choice { bidirectional: asked, .. } = sample.request.ask else { panic!("a choice") };
+            assert_eq!(asked, bidirectional);
+        }
+    }
+}
+
+#[test]
 fn wsc_marks_the_pronoun_and_learns_from_true_rows_only() {
     let task = Task::find("wsc").expect("a known task");
     let texts: Vec<String> = samples(&task, &rows("wsc"), Split::Val, &task.form())
@@ -409,6 +422,12 @@ fn mistakes_in_a_task_file_are_named_with_line_and_remedy() {
     );
     near(broken(", good = \" good\"", ""), "16", "no word for the label `good`");
     near(broken("epochs = 3", "epochs = 0"), "29", "the recipe's epochs is 0");
+    near(broken("epochs = 3", "stride = 4\nepochs = 3"), "29", "stride is for tasks of kind \"log_prob\"");
+    near(
+        broken("epochs = 3", "bidirectional = false\nepochs = 3"),
+        "29",
+        "bidirectional is for tasks of kind \"log_prob\" or \"choice\"",
+    );
     near(broken("warmup = 0.1", "warmup = 10"), "34", "warmup should be within 0 and 1, not 10");
     near(broken("learning_rate = 1e-5", "learning_rate = nan"), "33", "should be above 0, not NaN");
     near(broken("pattern = 0", "pattern = 4"), "26", "the recipe's pattern 4 isn't there");

@@ -277,7 +277,10 @@ impl View<'_> {
                     entry(out, if i == 0 { "words" } else { "" }, &format!("{label} = {word:?}"))?;
                 }
             }
-            Ask::Choice { candidates, .. } => {
+            Ask::Choice { candidates, bidirectional, .. } => {
+                if !bidirectional {
+                    entry(out, "prompt", "read left to right, as the answers are")?;
+                }
                 for (i, candidate) in candidates.iter().enumerate() {
                     entry(out, if i == 0 { "answers" } else { "" }, &format!("{i} = {candidate:?}"))?;
                 }

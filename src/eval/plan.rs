@@ -202,7 +202,7 @@ fn jobs_of(
 /// Can the model be asked for texts, or for the probability of one, where the task asks that?
 fn check_texts(task: &Task, model: &ModelSource, settings: &Settings) -> Result<(), EvalError> {
     let family = model.architecture.family();
-    if task.kind == Kind::LogProb || !task.recipe.windows().1 {
+    if task.kind == Kind::LogProb || !task.recipe.bidirectional() {
         let reason = if !family.reads_left_to_right() {
             let able = Family::ALL.into_iter().filter(|f| f.reads_left_to_right()).map(Family::name);
             format!(
@@ -309,6 +309,7 @@ fn form_of(
         loss: recipe.recipe.loss,
         length_penalty: recipe.recipe.length_penalty,
         decoding,
-        windows: recipe.recipe.windows(),
+        stride: recipe.recipe.stride(),
+        bidirectional: recipe.recipe.bidirectional(),
     })
 }

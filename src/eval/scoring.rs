@@ -418,8 +418,16 @@ fn texts(sample: &Sample, request: &Request) -> SampleTexts {
     let prompt = &request.prompt;
     let arguments = match &request.ask {
         Ask::Word { words } => json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "words": words}),
-        Ask::Choice { candidates, .. } => {
+        Ask::Choice { candidates, bidirectional: true, .. } => {
             json!({"a": side(&prompt.side_a), "b": side(&prompt.side_b), "candidates": candidates})
+        }
+        Ask::Choice { candidates, .. } => {
+            json!({
+                "a": side(&prompt.side_a),
+                "b": side(&prompt.side_b),
+                "candidates": candidates,
+                "bidirectional": false,
+            })
         }
         Ask::Classify { pairs, .. } => json!({"pairs": pairs}),
         Ask::LogProb { stride, bidirectional, last_part_only } => {

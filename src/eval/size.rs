@@ -67,7 +67,10 @@ pub fn probe(model: &ModelSource, settings: &Settings) -> Result<f64, EvalError>
         (Head::Classes { outputs: 2, spans: 0 }, Ask::Classify { pairs, spans: vec![], num_labels: 2 })
     } else {
         let candidates = vec![" yes".into()];
-        (Head::Vocabulary, Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 })
+        (
+            Head::Vocabulary,
+            Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true },
+        )
     };
     let model = build(model, head, settings)?;
     let text = Part::Text { text, shortenable: true };

@@ -285,7 +285,12 @@ mod tests {
             let model = model(name);
             let written = request(name, "the cat sat on", Decoding::greedy(20));
             let candidates = vec![" an old garden wall".to_owned()];
-            let ask = Ask::Choice { candidates: candidates.clone(), end_of_piece: true, length_penalty: 1.0 };
+            let ask = Ask::Choice {
+                candidates: candidates.clone(),
+                end_of_piece: true,
+                length_penalty: 1.0,
+                bidirectional: true,
+            };
             let chosen = Request { ask, ..written.clone() };
             let score = model.answer(&[&chosen]).expect("an answer").remove(0).candidates[0];
             let example =

@@ -226,25 +226,22 @@ fn check_generation(
     }
 }
 
-/// Is the only candidate the end of a text, which can be read left to right, too?
-fn ends_texts(file: &TaskFile) -> bool {
-    file.data.adapter.as_deref() == Some("lambada")
-}
-
 /// Windows that leave no token out.
 fn check_windows(file: &TaskFile) -> Result<(), Problem> {
     let recipe = &file.recipe;
-    let has_some = recipe.stride.is_some() || recipe.bidirectional.is_some();
-    let what = match file.kind {
-        Kind::LogProb if !(1..recipe.max_tokens).contains(&recipe.windows().0) => {
-            "stride should be at least 1 and below max_tokens, or tokens are left out"
+    let (place, what) = match file.kind {
+        Kind::LogProb if !(1..recipe.max_tokens).contains(&recipe.stride()) => {
+            ("stride =", "stride should be at least 1 and below max_tokens, or tokens are left out")
         }
-        Kind::Word | Kind::Choice | Kind::Generate if has_some && !ends_texts(file) => {
-            "stride and bidirectional are for tasks of kind \"log_prob\""
+        Kind::Word | Kind::Choice | Kind::Generate if recipe.stride.is_some() => {
+            ("stride =", "stride is for tasks of kind \"log_prob\"")
+        }
+        Kind::Word | Kind::Generate if recipe.bidirectional.is_some() => {
+            ("bidirectional =", "bidirectional is for tasks of kind \"log_prob\" or \"choice\"")
         }
         _ => return Ok(()),
     };
-    Err(Problem { place: "stride =".into(), what: what.into(), near: None })
+    Err(Problem { place: place.into(), what: what.into(), near: None })
 }
 
 /// No blank, fields that are known, a word for each label or for none.

@@ -66,12 +66,13 @@ impl Task {
             (reading, text_size) = (Reading::LogProb, Some(TextSize::of(&request.prompt, &item.fields)));
         } else if let (Reading::Continuation, [word]) = (reading, candidates.as_slice()) {
             text_size = Some(TextSize::of_text(word));
-            if let (stride, false) = form.windows {
+            if !form.bidirectional {
                 // Left to right, the word is no answer to a blank but the end of the text.
                 let prompt = &mut request.prompt.side_a;
                 prompt.retain(|part| !part.is_blank());
                 prompt.push(Part::Text { text: word.clone(), shortenable: false });
-                request.ask = Ask::LogProb { stride, bidirectional: false, last_part_only: true };
+                request.ask =
+                    Ask::LogProb { stride: form.stride, bidirectional: false, last_part_only: true };
             }
         }
         let candidates = candidates.iter().map(|candidate| candidate.trim_start().to_owned()).collect();
@@ -121,8 +122,18 @@ impl Task {
         let words: Vec<String> =
             self.labels.iter().filter_map(|label| Some(format!(" {}", words.get(label)?.trim()))).collect();
         Ok(match words.is_empty() {
-            true => Ask::Choice { candidates, end_of_piece: true, length_penalty: form.length_penalty },
-            false => Ask::Choice { candidates: words, end_of_piece: true, length_penalty: 0.0 },
+            true => Ask::Choice {
+                candidates,
+                end_of_piece: true,
+                length_penalty: form.length_penalty,
+                bidirectional: true,
+            },
+            false => Ask::Choice {
+                candidates: words,
+                end_of_piece: true,
+                length_penalty: 0.0,
+                bidirectional: true,
+            },
         })
     }
 
@@ -141,7 +152,7 @@ impl Task {
 
     fn cloze(&self, candidates: &[String], form: &Form) -> Result<Ask, TaskError> {
         if self.kind == Kind::LogProb {
-            let (stride, bidirectional) = form.windows;
+            let Form { stride, bidirectional, .. } = *form;
             return Ok(Ask::LogProb { stride, bidirectional, last_part_only: false });
         }
         if let Some(spec) = &self.generation {
@@ -149,12 +160,13 @@ impl Task {
             return Ok(Ask::Generate { decoding, edges: spec.edges, cut: spec.cut });
         }
         if self.kind == Kind::Choice {
-            let length_penalty = form.length_penalty;
-            return Ok(Ask::Choice { candidates: candidates.to_vec(), end_of_piece: true, length_penalty });
+            let Form { length_penalty, bidirectional, .. } = *form;
+            let candidates = candidates.to_vec();
+            return Ok(Ask::Choice { candidates, end_of_piece: true, length_penalty, bidirectional });
         }
         let words = self.words(self.pattern(form.pattern)?);
         Ok(if form.multi_token {
-            Ask::Choice { candidates: words, end_of_piece: true, length_penalty: 0.0 }
+            Ask::Choice { candidates: words, end_of_piece: true, length_penalty: 0.0, bidirectional: true }
         } else {
             Ask::Word { words }
         })

@@ -73,7 +73,7 @@ pub const SUITES: &[(&str, &[&str])] = &[
         ],
     ),
     ("summarization", &["cnn_dm", "xsum", "gigaword"]),
-    ("lm", &["bookwiki", "bookwiki_uni", "wikitext103", "wikitext103_uni", "lambada"]),
+    ("lm", &["bookwiki", "bookwiki_uni", "wikitext103", "wikitext103_uni", "lambada", "lambada_uni"]),
     ("nlg", &["cnn_dm", "xsum", "gigaword", "squad_qg", "yahoo_infill"]),
 ];
 

@@ -58,7 +58,7 @@ pub struct Recipe {
     /// Tokens that each window after the first one scores, of long texts whose probability is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
-    /// Does what such a window reads before them see itself in both directions, in models that can?
+    /// Does what is read before them, or before the candidates of a choice, see itself in both directions, in models that can?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bidirectional: Option<bool>,
 }
@@ -76,9 +76,14 @@ impl Recipe {
         serde_json::from_value(recipe).map_err(|error| error.to_string())
     }
 
-    /// How a long text is read in windows: the stride, and whether in both directions.
-    pub fn windows(&self) -> (usize, bool) {
-        (self.stride.unwrap_or(self.max_tokens / 2), self.bidirectional.unwrap_or(true))
+    /// Tokens that each window of a long text scores; half a window, unless it is said.
+    pub fn stride(&self) -> usize {
+        self.stride.unwrap_or(self.max_tokens / 2)
+    }
+
+    /// Does what is read before an answer see itself in both directions, in models that can?
+    pub fn bidirectional(&self) -> bool {
+        self.bidirectional.unwrap_or(true)
     }
 
     /// How texts are searched.

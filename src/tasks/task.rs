@@ -56,8 +56,10 @@ pub struct Form {
     pub length_penalty: f64,
     /// How texts are searched, where the task is answered with texts.
     pub decoding: Option<Decoding>,
-    /// The stride of a long text's windows, and whether they are read in both directions, where its probability is asked.
-    pub windows: (usize, bool),
+    /// Tokens that each window of a long text scores, where its probability is asked.
+    pub stride: usize,
+    /// Does what is read before a candidate or a window's scored tokens see itself in both directions, in models that can?
+    pub bidirectional: bool,
 }
 
 /// A task that can be run.
@@ -225,7 +227,8 @@ impl Task {
             loss: self.recipe.loss,
             length_penalty: self.recipe.length_penalty,
             decoding: self.decoding(&self.recipe),
-            windows: self.recipe.windows(),
+            stride: self.recipe.stride(),
+            bidirectional: self.recipe.bidirectional(),
         }
     }
 

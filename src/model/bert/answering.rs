@@ -377,7 +377,7 @@ mod tests {
 
     fn choice(candidates: &[&str]) -> Request {
         let candidates = candidates.iter().map(ToString::to_string).collect();
-        request(Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 })
+        request(Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true })
     }
 
     fn classify() -> Request {

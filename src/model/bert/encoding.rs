@@ -312,7 +312,7 @@ mod tests {
     fn candidates_of_one_length_share_a_sequence_with_as_many_masks() {
         let tokenizer = Tokenizer::builtin_published();
         let candidates = ["so", "it is", "and"].map(String::from).to_vec();
-        let ask = Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 };
+        let ask = Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true };
         let encodings = Encoding::all(&tokenizer, special(&tokenizer), &request(ask, 64)).unwrap();
         let texts: Vec<String> = encodings.iter().map(|encoding| words(&tokenizer, encoding)).collect();
         assert_eq!(texts, ["[CLS] it is [MASK] . [SEP]", "[CLS] it is [MASK] [MASK] . [SEP]"]);

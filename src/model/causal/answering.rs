@@ -282,7 +282,7 @@ mod tests {
         Request {
             id: "test".into(),
             prompt: Prompt { side_a: vec![text(before), Part::Blank, text(after)], side_b: vec![] },
-            ask: Ask::Choice { candidates, end_of_piece: false, length_penalty: 0.0 },
+            ask: Ask::Choice { candidates, end_of_piece: false, length_penalty: 0.0, bidirectional: true },
             max_tokens: 64,
         }
     }

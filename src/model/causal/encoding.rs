@@ -153,7 +153,7 @@ mod tests {
         Request {
             id: "dev-0".into(),
             prompt: Prompt { side_a, side_b: vec![] },
-            ask: Ask::Choice { candidates, end_of_piece, length_penalty: 0.0 },
+            ask: Ask::Choice { candidates, end_of_piece, length_penalty: 0.0, bidirectional: true },
             max_tokens,
         }
     }

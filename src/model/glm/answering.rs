@@ -54,11 +54,13 @@ impl GlmModel {
         &self.tokenizer
     }
 
-    /// One encoding with all candidates; one a text pair for the head.
+    /// One encoding with all candidates; one each where the prompt is read left to right, too; one a text pair for the head.
     fn encode(&self, request: &Request) -> Result<Vec<Encoding>, ModelError> {
         let request = self.fit(request);
         match &request.ask {
-            Ask::Classify { .. } | Ask::LogProb { .. } => Ok(Encoding::official(&self.tokenizer, &request)?),
+            Ask::Classify { .. } | Ask::LogProb { .. } | Ask::Choice { bidirectional: false, .. } => {
+                Ok(Encoding::official(&self.tokenizer, &request)?)
+            }
             Ask::Word { .. } | Ask::Choice { .. } | Ask::Generate { .. } => {
                 Ok(vec![Encoding::shared_context(&self.tokenizer, &request)?])
             }
@@ -136,7 +138,7 @@ impl LanguageModel for GlmModel {
         let answer = |(request, encodings): (&&Request, &Vec<Encoding>)| {
             let candidates = match &request.ask {
                 Ask::Word { .. } => reader.words(&encodings[0])?,
-                Ask::Choice { length_penalty, .. } => reader.choices(&encodings[0], *length_penalty),
+                Ask::Choice { length_penalty, .. } => reader.choices(encodings, *length_penalty),
                 Ask::Classify { pairs, num_labels, .. } => reader.classes(pairs.len() * num_labels),
                 Ask::Generate { .. } | Ask::LogProb { .. } => {
                     let what =
@@ -268,7 +270,7 @@ impl Reader<'_> {
     }
 
     /// One sum of log-probabilities a candidate, over the tokens that its encoding marks as scored.
-    fn choices(&mut self, encoding: &Encoding, length_penalty: f64) -> Vec<CandidateScore> {
+    fn choices(&mut self, encodings: &[Encoding], length_penalty: f64) -> Vec<CandidateScore> {
         let choice = |length: usize| {
             let (own, rest) = self.scores.split_at(length);
             self.scores = rest;
@@ -279,7 +281,7 @@ impl Reader<'_> {
                 is_greedy: own.iter().all(|s| s.is_greedy),
             }
         };
-        scored_lengths(encoding).into_iter().map(choice).collect()
+        encodings.iter().flat_map(scored_lengths).map(choice).collect()
     }
 }
 
@@ -322,7 +324,8 @@ impl GlmModel {
                 Ok(((nn::embedding(table, &words.concat())? * rows)?.sum(1)?, counts))
             }
             Ask::Choice { length_penalty, .. } => {
-                let lengths: Vec<Vec<usize>> = all().map(scored_lengths).collect();
+                let lengths = |encodings: &Vec<Encoding>| encodings.iter().flat_map(scored_lengths).collect();
+                let lengths: Vec<Vec<usize>> = encodings.iter().map(lengths).collect();
                 let rows = nn::embedding(hidden, &places.scored)?;
                 let losses =
                     nn::linear_cross_entropy(&rows, table, &places.targets, 0.0, self.glm.precision())?;
@@ -371,7 +374,7 @@ mod tests {
         Request {
             id: "test".into(),
             prompt: Prompt { side_a: vec![text, Part::Blank], side_b: vec![] },
-            ask: Ask::Choice { candidates, end_of_piece, length_penalty: 0.0 },
+            ask: Ask::Choice { candidates, end_of_piece, length_penalty: 0.0, bidirectional: true },
             max_tokens: 64,
         }
     }

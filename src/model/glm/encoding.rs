@@ -106,6 +106,7 @@ impl Encoding {
         match &request.ask {
             Ask::Word { .. } | Ask::Generate { .. } => Ok(vec![Self::shared_context(tokenizer, request)?]),
             Ask::LogProb { .. } => Self::windows(tokenizer, request),
+            Ask::Choice { bidirectional: false, .. } => Self::left_to_right(tokenizer, request),
             Ask::Choice { .. } => {
                 let sides = token_sides(tokenizer, request)?;
                 let candidates = candidate_ids(tokenizer, request)?;
@@ -150,6 +151,31 @@ impl Encoding {
             encoding
         };
         Ok(windows.into_iter().map(encode).collect())
+    }
+
+    /// One sequence a candidate that is nothing but the answer to one long blank: the prompt, of which nothing is scored, and
+    /// the candidate. A blank at the prompt's end is left out; elsewhere it stays, as a mask token.
+    ///
+    /// The prompt is cut so that the longest candidate fits.
+    ///
+    /// Source: THUDM/GLM's successor, as recorded in `golden/tasks/multichoice_rows.json`.
+    fn left_to_right(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
+        let special = special(tokenizer, request)?;
+        let candidates = candidate_ids(tokenizer, request)?;
+        let longest = candidates.iter().map(Vec::len).max().unwrap_or(0);
+        let mut sides = token_sides(tokenizer, request)?.without_blank_at_end();
+        let truncated_tokens = sides.fit(request, longest + 2)?;
+        let prompt: Vec<u32> = sides.ids().collect();
+        let encode = |candidate: Vec<u32>| {
+            let ids = vec![special.cls, special.gmask.unwrap_or(special.mask)];
+            let context = Context { ids, mask_positions: vec![1], truncated_tokens };
+            let mut encoding = with_pieces(special, context, &[[prompt.as_slice(), &candidate].concat()]);
+            if let Targets::Tokens { mask, .. } = &mut encoding.targets {
+                mask[encoding.prefix_length..][..prompt.len()].fill(false);
+            }
+            encoding
+        };
+        Ok(candidates.into_iter().map(encode).collect())
     }
 
     /// One sequence with the context once and every candidate as a piece: what the model really computes.
@@ -375,7 +401,7 @@ mod tests {
 
     fn choice(candidates: &[&str]) -> Ask {
         let candidates = candidates.iter().map(ToString::to_string).collect();
-        Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 }
+        Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true }
     }
 
     /// The context "[CLS] it is [MASK] . end" with pieces for two answers, by hand.
@@ -426,7 +452,12 @@ mod tests {
         assert_eq!(two, "dev-0: the prompt has 2 blanks; this question needs exactly one");
         let word = error(blank(), Ask::Word { words: vec![" one two".into()] }, 64);
         assert!(word.contains("must be one; ask with --multi-token instead"), "{word}");
-        let empty = Ask::Choice { candidates: vec![String::new()], end_of_piece: false, length_penalty: 0.0 };
+        let empty = Ask::Choice {
+            candidates: vec![String::new()],
+            end_of_piece: false,
+            length_penalty: 0.0,
+            bidirectional: true,
+        };
         assert_eq!(error(blank(), empty, 64), "dev-0: the candidate \"\" has no tokens");
         assert!(error(blank(), choice(&[]), 64).contains("at least one candidate"));
     }

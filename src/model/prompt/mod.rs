@@ -174,6 +174,15 @@ impl Sides {
         Ok(Self { blanks: vec![a.len() + b.len()], a, b })
     }
 
+    /// The same without a blank that is the last part.
+    pub fn without_blank_at_end(mut self) -> Self {
+        if self.blanks.last() == Some(&(self.a.len() + self.b.len() - 1)) {
+            self.blanks.pop();
+            self.b.pop().or_else(|| self.a.pop());
+        }
+        self
+    }
+
     fn parts(&self) -> impl Iterator<Item = &TokenPart> {
         self.a.iter().chain(&self.b)
     }

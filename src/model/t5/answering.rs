@@ -210,7 +210,7 @@ mod tests {
         Request {
             id: "dev-0".into(),
             prompt: Prompt { side_a: parts, side_b: vec![] },
-            ask: Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0 },
+            ask: Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true },
             max_tokens: 64,
         }
     }
@@ -234,7 +234,12 @@ mod tests {
     fn separately(model: &dyn LanguageModel, request: &Request) -> Vec<f64> {
         let Ask::Choice { candidates, .. } = &request.ask else { unreachable!("a choice") };
         let alone = |candidate: &String| Request {
-            ask: Ask::Choice { candidates: vec![candidate.clone()], end_of_piece: true, length_penalty: 0.0 },
+            ask: Ask::Choice {
+                candidates: vec![candidate.clone()],
+                end_of_piece: true,
+                length_penalty: 0.0,
+                bidirectional: true,
+            },
             ..request.clone()
         };
         candidates.iter().flat_map(|candidate| scores(model, &alone(candidate))).collect()
@@ -300,7 +305,12 @@ mod tests {
         let classify = Ask::Classify { pairs: vec![("a".into(), None)], spans: vec![], num_labels: 2 };
         let error = model.cost(&Request { ask: classify, ..request.clone() }).expect_err("no head");
         assert!(error.to_string().contains("dev-0: a T5 has no classification head"), "{error}");
-        let empty = Ask::Choice { candidates: vec![" ".into()], end_of_piece: true, length_penalty: 0.0 };
+        let empty = Ask::Choice {
+            candidates: vec![" ".into()],
+            end_of_piece: true,
+            length_penalty: 0.0,
+            bidirectional: true,
+        };
         let error = model.cost(&Request { ask: empty, ..request }).expect_err("nothing to score");
         assert!(error.to_string().contains("has no tokens"), "{error}");
     }
