@@ -1,5 +1,6 @@
 //! Texts of models other than GLM, a token at a time: what a causal model writes after a prompt, and a decoder over an
-//! encoded text. In Hugging Face's form of the search.
+//! encoded text. In Hugging Face's form of the search. Ids from `num_tokens` on are rows of the embedding without a text;
+//! they take no part in the probabilities, unless they end a text.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -13,12 +14,16 @@ use crate::nn::{self, Dropout, Layout, Precision, Sequence};
 /// What a causal network writes after each prompt; none of them empty. Each is read once, whatever the number of beams.
 pub fn after_prompts(
     network: &dyn Network,
+    num_tokens: usize,
     prompts: &[&[u32]],
     rows: &[Row],
     search: Search,
     watch: &mut dyn FnMut(&Progress),
 ) -> Result<Vec<Vec<Hypothesis>>> {
-    let logits = |hidden: &Tensor| rows_of_logits(hidden, network.output_embeddings(), network.precision());
+    let logits = |hidden: &Tensor| {
+        let logits = nn::logits(hidden, network.output_embeddings(), network.precision())?;
+        rows_of_logits(&logits, num_tokens, search.ends)
+    };
     let mut cache = Cache::new();
     let hidden = network.extend(&Batch::texts(prompts.iter().map(|prompt| (0, *prompt))), &mut cache)?;
     let mut end = 0;
@@ -43,6 +48,7 @@ pub fn after_prompts(
 /// all beams of a text.
 pub fn over_texts(
     model: &dyn EncoderDecoder,
+    num_tokens: usize,
     sources: &[Source],
     rows: &[Row],
     search: Search,
@@ -61,7 +67,7 @@ pub fn over_texts(
         let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?.detach();
         let last: Vec<u32> = (1..=texts.len()).map(|text| (text * each - 1) as u32).collect();
         let (hidden, table) = model.head(&nn::embedding(&hidden, &last)?)?;
-        rows_of_logits(&hidden, &table, Precision::F32)
+        rows_of_logits(&nn::logits(&hidden, &table, Precision::F32)?, num_tokens, search.ends)
     };
     let all: Vec<usize> = (0..lengths.len()).collect();
     let first = read(&starts.repeat(lengths.len()), &all, 0, &mut cache)?;
@@ -80,7 +86,12 @@ fn parents(extensions: &[Extension]) -> Vec<usize> {
     extensions.iter().map(|extension| extension.parent).collect()
 }
 
-/// `[b, h]` hidden states to a row of logits each.
-fn rows_of_logits(hidden: &Tensor, table: &Tensor, precision: Precision) -> Result<Vec<Vec<f32>>> {
-    nn::logits(hidden, table, precision)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2()
+/// `[b, v]` logits, row by row.
+fn rows_of_logits(logits: &Tensor, num_tokens: usize, ends: &[u32]) -> Result<Vec<Vec<f32>>> {
+    let mut rows = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+    for row in &mut rows {
+        let padding = (0..).zip(row.iter_mut()).skip(num_tokens);
+        padding.filter(|(id, _)| !ends.contains(id)).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+    }
+    Ok(rows)
 }

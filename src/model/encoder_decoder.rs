@@ -83,7 +83,7 @@ impl<M: TextToText> Writer for M {
         search: Search,
         watch: &mut dyn FnMut(&Progress),
     ) -> TensorResult<Vec<Vec<Hypothesis>>> {
-        over_texts(self.network(), sources, rows, search, watch)
+        over_texts(self.network(), TextToText::tokenizer(self).num_tokens(), sources, rows, search, watch)
     }
 
     fn cross_entropy(

@@ -69,7 +69,7 @@ pub fn write(
         Source { ids: ids.to_vec(), starts: starts.clone(), ends: search.ends.to_vec(), truncated: 0 }
     };
     let sources: Vec<Source> = texts.lengths.iter().map(source).collect();
-    continuation::over_texts(model, &sources, rows, search, &mut |_| ())
+    continuation::over_texts(model, usize::MAX, &sources, rows, search, &mut |_| ())
 }
 
 /// The mean loss over the labels that are none of the ignored ones.

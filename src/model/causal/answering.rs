@@ -189,7 +189,7 @@ impl<N: Network> Writer for CausalModel<N> {
         watch: &mut dyn FnMut(&Progress),
     ) -> TensorResult<Vec<Vec<Hypothesis>>> {
         let prompts: Vec<&[u32]> = sources.iter().map(|source| source.ids.as_slice()).collect();
-        after_prompts(&self.network, &prompts, rows, search, watch)
+        after_prompts(&self.network, self.tokenizer.num_tokens(), &prompts, rows, search, watch)
     }
 
     fn cross_entropy(

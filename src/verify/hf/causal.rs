@@ -141,7 +141,7 @@ impl Recorded for Network {
         rows: &[Row],
         search: Search,
     ) -> Result<Option<Vec<Vec<Hypothesis>>>> {
-        continuation::after_prompts(&*self.0, prompts, rows, search, &mut |_| ()).map(Some)
+        continuation::after_prompts(&*self.0, usize::MAX, prompts, rows, search, &mut |_| ()).map(Some)
     }
 
     /// Every token predicts the label of the next one.
