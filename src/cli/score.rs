@@ -52,8 +52,8 @@ pub struct Score {
     /// Which part of the task's own data was predicted
     #[arg(long, value_enum, default_value_t = SplitArg::Val, conflicts_with = "references")]
     split: SplitArg,
-    /// `WordNet`'s database folder (index.*, data.*, *.exc), for the synonyms of `meteor_nltk`
-    #[arg(long, value_name = "DIR", env = "GLM_EVAL_WORDNET")]
+    /// `WordNet`'s database folder (index.*, data.*, *.exc), for the synonyms of `meteor_nltk` [env: `GLM_EVAL_WORDNET`]
+    #[arg(long, value_name = "DIR")]
     wordnet: Option<PathBuf>,
     /// Print JSON, scores in 0..=1
     #[arg(long)]
@@ -89,6 +89,13 @@ impl Score {
             }
             _ => &[],
         };
+        if is_plain_text(&self.predictions) && self.references.is_none() {
+            bail!(
+                "{}: a text a line has no ids to find its samples by; give --references with a text a line, too, or \
+                 lines of {{\"id\": .., \"prediction\": ..}}",
+                self.predictions.display()
+            );
+        }
         let predictions = read_answers(&self.predictions, None)?;
         let references = match (&self.references, &task) {
             (Some(path), _) => {
@@ -135,10 +142,17 @@ impl Score {
     /// takes its place, under its own name.
     fn metrics(&self, task: Option<&Task>) -> anyhow::Result<Vec<&'static Metric>> {
         let own = task.map(metrics_of).transpose()?.unwrap_or_default();
-        let asked = self.metrics.iter().map(|name| metrics::find(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut asked: Vec<&'static Metric> = Vec::new();
+        for name in &self.metrics {
+            let metric = metrics::find(name)?;
+            if asked.iter().all(|other| other.name != metric.name) {
+                asked.push(metric);
+            }
+        }
         let mut metrics = if asked.is_empty() { own } else { asked };
-        if let Some(folder) = &self.wordnet {
-            text::set_wordnet(WordNet::open(folder)?);
+        let variable = || std::env::var_os("GLM_EVAL_WORDNET").filter(|folder| !folder.is_empty());
+        if let Some(folder) = self.wordnet.clone().or_else(|| variable().map(PathBuf::from)) {
+            text::set_wordnet(WordNet::open(&folder)?);
         } else if metrics.iter().any(|metric| metric.name == WITH_SYNONYMS) {
             tracing::warn!(
                 "{WITH_SYNONYMS} needs WordNet (--wordnet DIR, or GLM_EVAL_WORDNET); \
@@ -162,12 +176,17 @@ impl Score {
         let file = data.file(split)?;
         let mut answers = Answers::new(file);
         for sample in task.samples(&data, split, &task.form())? {
-            answers.push(right_answer(&sample?, split, reads_texts))?;
+            let right = right_answer(&sample?, split, reads_texts);
+            let id = right.id.clone();
+            if answers.push(right).is_err() {
+                bail!("{}: two samples are called `{id}`; give each row an id of its own", file.display());
+            }
         }
         if answers.iter().all(|given| given.answer.is_null() && given.references.is_empty()) {
             bail!(
-                "{}: no row has a right answer to score against; give them with --references FILE",
-                file.display()
+                "{}: no row has {} to score against; give them with --references FILE, or name other --metrics",
+                file.display(),
+                if reads_texts { "a right text" } else { "a right label" }
             );
         }
         Ok(answers)
@@ -216,6 +235,9 @@ fn is_plain_text(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
 }
 
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Reads a file with a text a line. A sample's id is the number of its line.
 fn read_texts(path: &Path) -> anyhow::Result<Answers> {
     let file = std::fs::File::open(path).with_context(|| format!("{}: can't be read", path.display()))?;
@@ -223,6 +245,9 @@ fn read_texts(path: &Path) -> anyhow::Result<Answers> {
     for (i, text) in BufReader::new(file).split(b'\n').enumerate() {
         let (line, mut text) = (i + 1, text.with_context(|| format!("{}: can't be read", path.display()))?);
         text.pop_if(|byte| *byte == b'\r');
+        if line == 1 && text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
+        }
         let Ok(text) = String::from_utf8(text) else {
             bail!("{}:{line}: not UTF-8; convert the file to UTF-8", path.display());
         };
@@ -287,6 +312,7 @@ fn right_answer(sample: &Sample, split: Split, reads_texts: bool) -> Given {
         aliases: aliases(sample, split),
         group: sample.group.clone(),
         answer,
+        is_prediction: false,
         references,
         line: 0, // not known here, and not needed: an official label is one of the task's
     }

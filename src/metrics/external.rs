@@ -23,6 +23,8 @@ pub struct Given {
     pub group: Option<String>,
     /// A label or a text, as written.
     pub answer: Value,
+    /// Does the answer stand under `prediction`, where no right one does?
+    pub is_prediction: bool,
     /// Right texts; empty where the answer is a label.
     pub references: Vec<String>,
     /// Line of the file, counted from 1.
@@ -142,10 +144,13 @@ fn parse_row(row: &Map<String, Value>, line: usize) -> Result<Vec<Given>, &'stat
         Some(Value::Array(texts)) => texts.iter().map(plain).collect(),
         Some(text) => plain(text).map(|text| vec![text]),
     };
-    let references = references.ok_or("`reference` that is a text or a list of texts")?;
+    let references = references.filter(|texts| right.is_none() || !texts.is_empty());
+    let references = references.ok_or("`reference` that is a text or a list of texts, at least one")?;
     let answer = ["prediction", "label"].iter().find_map(|key| row.get(*key)).cloned();
-    let answer = answer.or(right.map(|_| Value::Null)).ok_or("`prediction`, `label` or `reference`")?;
-    Ok(vec![Given { id, aliases: Vec::new(), group, answer, references, line }])
+    let answer = answer.or(right.map(|_| Value::Null));
+    let answer = answer.ok_or("`prediction`, `label`, `reference` or `references`")?;
+    let is_prediction = row.contains_key("prediction") && right.is_none();
+    Ok(vec![Given { id, aliases: Vec::new(), group, answer, is_prediction, references, line }])
 }
 
 /// A line of `MultiRC`: a passage, its questions, their answers.
@@ -216,6 +221,9 @@ pub fn join(
         .zip(given)
         .map(|(reference, given)| {
             let prediction = prediction(given, labels).map_err(|wrong| wrong.in_file(predictions, given))?;
+            if reference.is_prediction {
+                return Err(Wrong::NoReference.in_file(references, reference));
+            }
             let label = match &reference.answer {
                 Value::Null => None,
                 _ if labels.is_empty() => None,
@@ -265,6 +273,7 @@ fn meet<'a>(predictions: &'a Answers, references: &Answers) -> Result<Vec<&'a Gi
 /// What is wrong with an answer.
 enum Wrong<'a> {
     NoText,
+    NoReference,
     NoLabel(&'a [String]),
 }
 
@@ -273,6 +282,11 @@ impl Wrong<'_> {
         let (path, line) = (file.path.clone(), given.line);
         match self {
             Self::NoText => ExternalError::Lacks { path, line, lacks: "`prediction` that is a text" },
+            Self::NoReference => ExternalError::Lacks {
+                path,
+                line,
+                lacks: "right answer: `reference`, `references` or `label`",
+            },
             Self::NoLabel(labels) => {
                 let (found, known) = (given.answer.to_string(), labels.to_vec());
                 ExternalError::Label { path, line, id: given.id.clone(), found, known }
@@ -283,6 +297,7 @@ impl Wrong<'_> {
 
 fn prediction<'a>(given: &Given, labels: &'a [String]) -> Result<Prediction, Wrong<'a>> {
     match &given.answer {
+        Value::Null if !given.references.is_empty() => Err(Wrong::NoText), // a line of references
         Value::Null => Ok(Prediction::None),
         answer if labels.is_empty() => plain(answer).map(Prediction::Text).ok_or(Wrong::NoText),
         _ => label(given, labels).map(Prediction::Label),
@@ -361,6 +376,22 @@ mod tests {
     }
 
     #[test]
+    fn files_that_change_places_are_told() {
+        let (prediction, reference) = (r#"{"id":1,"prediction":"x"}"#, r#"{"id":1,"reference":"y"}"#);
+        let error = |predictions, references| joined(predictions, references, &[]).unwrap_err();
+        let expected = "answers.jsonl:1: the line has no `prediction` that is a text";
+        assert_eq!(error(reference, prediction), expected);
+        assert_eq!(error(reference, reference), expected);
+        assert_eq!(
+            error(prediction, prediction),
+            "answers.jsonl:1: the line has no right answer: `reference`, `references` or `label`"
+        );
+        assert!(joined(prediction, reference, &[]).is_ok());
+        let failed = joined(r#"{"id":1,"prediction":null}"#, reference, &[]).unwrap();
+        assert_eq!(failed[0].prediction, Prediction::None);
+    }
+
+    #[test]
     fn files_about_different_samples_name_the_first_that_differs() {
         let (one, two) = ("{\"id\":1,\"label\":0}", "{\"id\":1,\"label\":0}\n{\"id\":2,\"label\":0}");
         let error = joined(one, two, &["0"]).unwrap_err();
@@ -415,7 +446,11 @@ mod tests {
         assert_eq!(error("{\"label\":1}"), "answers.jsonl:1: the line has no `id`, `guid` or `idx`");
         assert_eq!(
             error("\n{\"id\":1}"),
-            "answers.jsonl:2: the line has no `prediction`, `label` or `reference`"
+            "answers.jsonl:2: the line has no `prediction`, `label`, `reference` or `references`"
+        );
+        assert_eq!(
+            error("{\"id\":1,\"references\":[]}"),
+            "answers.jsonl:1: the line has no `reference` that is a text or a list of texts, at least one"
         );
     }
 }

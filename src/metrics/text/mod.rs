@@ -182,7 +182,8 @@ impl TextMetric {
             let residuals = tally.rows.iter().map(|row| (row[0] - value * row[1]).powi(2));
             (tally.rows.len() > 1).then(|| (g / (g - 1.0) * residuals.sum::<f64>()).sqrt() / n as f64)
         } else {
-            stats::sample_std(&counts.bootstrap(stats::BOOTSTRAP_DRAWS, stats::BOOTSTRAP_SEED, tally.value))
+            let draws = || counts.bootstrap(stats::BOOTSTRAP_DRAWS, stats::BOOTSTRAP_SEED, tally.value);
+            (tally.rows.len() > 1).then(|| stats::sample_std(&draws())).flatten()
         };
         Estimate { value, stderr, n }
     }

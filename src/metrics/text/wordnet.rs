@@ -118,6 +118,10 @@ impl Meanings {
             }
             meanings.index.insert(word.to_owned(), offsets);
         }
+        if meanings.index.is_empty() && !meanings.data.trim().is_empty() {
+            let what = format!("there is no word for the entries of data.{}", part.suffix);
+            return Err(WordNetError::Malformed { path, line: 1, what });
+        }
         for line in exceptions.lines() {
             let mut words = line.split_whitespace().map(str::to_owned);
             if let Some(word) = words.next() {
