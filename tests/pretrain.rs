@@ -432,6 +432,22 @@ fn bad_input_is_named_with_its_place() {
     assert!(with_config("max_length = 48", "max_length = 480").contains("the network has 64 positions"));
     assert!(with_config("[rows]", "[row]").contains("row"));
     assert!(with_config("held_out = 0.2", "held_out = 0.9999999").contains("are held out with a share of"));
+    assert!(
+        with_config("[model]", "[model]\nmodel_type = \"bert\"").contains("model.model_type: the family is")
+    );
+    assert!(with_config("[model]", "[model]\noutput_dropout_prob = 0.5").contains("set `training.dropout`"));
+    // Whole sentences are to be blanks, and none ends: known to a dry run, too.
+    place.write(
+        "x/no-ends.jsonl",
+        "{\"text\": \"word after word\"}\n".repeat(50) + "{\"text\": \"another\"}\n",
+    );
+    let sentences =
+        CONFIG.replace("mix = \"glm-doc\"", "bert_prob = 0.0\ngap_sentence_prob = 1.0").replace("0.2", "0.0");
+    place.write("pretrain.toml", sentences.replace("[rows]", "[rows]\nacross_documents = false"));
+    for words in ["", "--dry-run"] {
+        let message = error(&format!("{words} --corpus {}", place.path("x/no-ends.jsonl").display()));
+        assert!(message.contains("no row of update 1 has anything to learn from"), "{message}");
+    }
     // A vocabulary without the masks that the mix needs.
     let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n";
     place.write("plain/vocab.txt", vocabulary);

@@ -30,7 +30,9 @@ impl Progress for Bars {
         if !self.shown {
             return;
         }
-        let style = ProgressStyle::with_template("{prefix:34!} [{bar:16}] {pos}/{len} {eta} {wide_msg}");
+        let width = what.chars().count().min(34);
+        let style = format!("{{prefix:{width}!}} [{{bar:16}}] {{pos}}/{{len}} {{eta}} {{wide_msg}}");
+        let style = ProgressStyle::with_template(&style);
         let bar = ProgressBar::new(steps).with_style(style.expect("the template is valid"));
         bar.set_prefix(what.to_string());
         bar.enable_steady_tick(Duration::from_millis(500));

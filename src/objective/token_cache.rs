@@ -4,10 +4,11 @@
 //! Some documents are held out, by a hash of how they begin: equal documents are always on the same side, whatever else
 //! is in the corpus.
 //!
-//! The format: a header, the tokens (2 or 4 bytes each, little-endian), and where each document ends (8 bytes each).
+//! The format: the tokens (2 or 4 bytes each, little-endian), where each document ends (8 bytes each), and a header at the
+//! end, with a digest of what is before it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use super::Documents;
 use crate::data::corpus::{self, CorpusError, Piece};
 use crate::results::atomic::{AtomicFile, WriteError};
-use crate::results::hash::{content_key, sha256_file, sha256_hex};
+use crate::results::hash::{Hasher, content_key, sha256_file, sha256_hex};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// What can go wrong between a corpus and its tokens.
@@ -38,8 +39,9 @@ pub enum CacheError {
     },
     /// No document was held out, or all were.
     #[error(
-        "of {documents} documents, {held_out} are held out with a share of {share}: at least one must be, and one not; \
-         change the share, or cut the corpus into more documents"
+        "of {documents} documents, {held_out} are held out with a share of {share}: at least one must be, and one not (equal \
+         ones stay together); change `held_out` in [corpus], where 0 holds out none and nothing is measured, or cut the \
+         corpus into more documents"
     )]
     Split {
         /// All documents.
@@ -100,10 +102,11 @@ pub struct Tokens {
 
 const MAGIC: &[u8; 8] = b"GLMTOKEN";
 /// Raised whenever the same corpus and tokenizer would give other files.
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 8 + 64;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 8 + 64 + 64;
 /// Text that is tokenized at one time.
 const BATCH_BYTES: usize = 4 << 20;
+const BUFFER_BYTES: usize = 1 << 16;
 
 impl Corpus {
     /// The tokens, from the folder of caches, where they are made unless they are there. A file there that is damaged or
@@ -222,6 +225,8 @@ fn temporary(source: io::Error) -> CacheError {
 /// A cache on its way to disk.
 struct Writer {
     tokens: AtomicFile,
+    /// Of all that was written to it.
+    digest: Hasher,
     ends: BufWriter<File>,
     num_tokens: u64,
     num_documents: u64,
@@ -234,8 +239,17 @@ struct Writer {
 impl Writer {
     fn new(file: &Path, key: &str, width: usize) -> Result<Self, CacheError> {
         let ends = BufWriter::new(tempfile::tempfile().map_err(temporary)?);
-        let tokens = AtomicFile::create(file)?;
-        Ok(Self { tokens, ends, num_tokens: 0, num_documents: 0, last_end: 0, width, key: key.into() })
+        let (tokens, digest) = (AtomicFile::create(file)?, Hasher::default());
+        Ok(Self {
+            tokens,
+            digest,
+            ends,
+            num_tokens: 0,
+            num_documents: 0,
+            last_end: 0,
+            width,
+            key: key.into(),
+        })
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<(), CacheError> {
@@ -244,7 +258,12 @@ impl Writer {
         for id in ids {
             bytes.extend(&id.to_le_bytes()[..self.width]);
         }
-        Ok(self.tokens.write_all(&bytes).map_err(|source| self.tokens.failed(source))?)
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
+        self.digest.update(bytes);
+        Ok(self.tokens.write_all(bytes).map_err(|source| self.tokens.failed(source))?)
     }
 
     /// One without tokens is left out.
@@ -258,12 +277,20 @@ impl Writer {
     }
 
     /// Tokens, ends and, last, the header: at the end of the file, so that nothing has to be written twice.
-    fn commit(self) -> Result<(), CacheError> {
-        let Self { mut tokens, mut ends, num_tokens, num_documents, width, key, .. } = self;
-        ends.flush().map_err(temporary)?;
-        let mut ends = ends.into_inner().map_err(|error| temporary(error.into_error()))?;
-        ends.rewind().map_err(temporary)?;
-        let padding = (num_tokens as usize * width).next_multiple_of(8) - num_tokens as usize * width;
+    fn commit(mut self) -> Result<(), CacheError> {
+        let bytes = self.num_tokens as usize * self.width;
+        self.write(&[0; 8][..bytes.next_multiple_of(8) - bytes])?;
+        self.ends.flush().map_err(temporary)?;
+        self.ends.rewind().map_err(temporary)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let read = self.ends.get_mut().read(&mut buffer).map_err(temporary)?;
+            if read == 0 {
+                break;
+            }
+            self.write(&buffer[..read])?;
+        }
+        let Self { mut tokens, digest, num_tokens, num_documents, width, key, .. } = self;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
@@ -271,11 +298,8 @@ impl Writer {
         header.extend(num_tokens.to_le_bytes());
         header.extend(num_documents.to_le_bytes());
         header.extend(key.as_bytes());
-        let written = tokens
-            .write_all(&vec![0; padding])
-            .and_then(|()| io::copy(&mut ends, &mut tokens))
-            .and_then(|_| tokens.write_all(&header));
-        written.map_err(|source| tokens.failed(source))?;
+        header.extend(digest.hex().as_bytes());
+        tokens.write_all(&header).map_err(|source| tokens.failed(source))?;
         Ok(tokens.commit()?)
     }
 }
@@ -311,8 +335,11 @@ impl TokenCache {
         if version != u64::from(VERSION) {
             return Err(problem(&format!("is of version {version}, this program writes {VERSION}")));
         }
-        if header[32..] != *key.as_bytes() {
+        if header[32..96] != *key.as_bytes() {
             return Err(problem("is of another corpus or tokenizer"));
+        }
+        if header[96..] != *sha256_hex(&map[..start]).as_bytes() {
+            return Err(problem("is damaged"));
         }
         let (num_tokens, num_documents) = (number(16, 8) as usize, number(24, 8) as usize);
         let ends_at = num_tokens.checked_mul(width).map(|bytes| bytes.next_multiple_of(8));
@@ -443,9 +470,11 @@ mod tests {
             (whole[..whole.len() - 1].to_vec(), "is cut short"),
             (whole[..10].to_vec(), "is cut short"),
             (vec![], "is cut short"),
-            (damaged(header + 8, 9), "is of version 9, this program writes 1"),
+            (damaged(header + 8, 9), "is of version 9, this program writes 2"),
             (damaged(header + 40, b'x'), "is of another corpus or tokenizer"),
             (damaged(header + 16, 1), "is cut short"),
+            (damaged(3, 0xff), "is damaged"),
+            (damaged(header - 8, 1), "is damaged"),
         ] {
             std::fs::remove_file(&train).unwrap();
             std::fs::write(&train, bytes).unwrap();

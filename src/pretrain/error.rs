@@ -53,7 +53,7 @@ pub enum PretrainError {
     #[error("{}: the checkpoint can't be used, and there is no other; pass `--start-over` to begin anew", file.display())]
     Checkpoint { file: PathBuf, source: Box<PretrainError> },
     /// A checkpoint can't be read or written.
-    #[error("the training state could not be kept")]
+    #[error("the training state could not be kept, or read again")]
     State(#[from] CheckpointError),
     /// A checkpoint that lacks something.
     #[error("{}: {problem}", file.display())]
@@ -76,11 +76,14 @@ pub enum PretrainError {
         source: candle_core::Error,
     },
     /// The loss on held-out text could not be computed.
-    #[error("after update {update}, the held-out text could not be measured")]
+    #[error(
+        "after update {update}, the held-out text could not be measured; did the loss grow before? Then start over with a lower `training.learning_rate`"
+    )]
     Evaluation { update: u64, source: candle_core::Error },
     /// There is nothing to learn from.
     #[error(
-        "the rows of update {0} are all too short to learn from; give longer documents or a longer `rows.max_length`"
+        "no row of update {0} has anything to learn from: all are too short for their blanks, or, where whole sentences are \
+         to be blanks, have no sentence that ends; give longer documents, a longer `rows.max_length`, or another `mix`"
     )]
     NoTargets(u64),
     /// It was asked to stop.
@@ -91,7 +94,8 @@ pub enum PretrainError {
     Locked(PathBuf),
     /// A weight is beyond the number format that ships.
     #[error(
-        "`{weight}` has values that {format} can't hold; set `output.weights` to \"bf16\" or \"f32\" and run the command again"
+        "`{weight}` has values that {format} can't hold; set `output.weights` to \"bf16\" or \"f32\" and run the command \
+         again, or, if they are no numbers, start over with a lower `training.learning_rate`"
     )]
     TooLarge { weight: String, format: &'static str },
 }

@@ -38,6 +38,7 @@ use crate::eval::{Progress, Stop};
 use crate::machine;
 use crate::nn::Dropout;
 use crate::objective::{Documents, Example, Objective, Rows, TokenCache, Tokens, Vocabulary};
+use crate::results::atomic::WriteError;
 use crate::tokenizer::Tokenizer;
 use crate::train::{Trainer, Update};
 
@@ -388,7 +389,7 @@ fn duration(secs: f64) -> String {
 /// Keeps other runs out of a folder until it is dropped.
 fn lock(folder: &Path) -> Result<File, PretrainError> {
     let path = folder.join("lock");
-    let failed = |source| PretrainError::Read { file: path.clone(), source };
+    let failed = |source| PretrainError::Write(WriteError::Write { path: path.clone(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {

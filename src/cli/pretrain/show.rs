@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::objective::{Documents, Example, Tokens};
-use crate::pretrain::{Batch, Config, Parts, train_batches};
+use crate::pretrain::{Batch, Config, Parts, PretrainError, train_batches};
 use crate::tokenizer::Tokenizer;
 
 /// Prints a plan and the first examples; as JSON, the examples alone.
@@ -22,35 +22,45 @@ pub fn dry_run(
     let vocabulary = Arc::clone(&parts.vocabulary);
     let batches = train_batches(config, tokens.train.clone(), vocabulary, &*parts.objective)?;
     if !json {
-        plan(out, config, tokens, parts, &batches.get(0))?;
+        let first: Vec<Batch> =
+            (0..config.training.updates.min(PLANNED)).map(|number| batches.get(number)).collect();
+        plan(out, config, tokens, parts, &first)?;
     }
-    let all = (0..).flat_map(|number| {
+    let mut left = samples;
+    for number in 0.. {
         let batch = batches.get(number);
-        batch.examples.into_iter().map(move |example| (number, example))
-    });
-    // Rows that are all too short give no example, however many there are.
-    let some = all.take(samples.min(config.training.updates as usize * config.training.batch_size * 64));
-    for (number, example) in some {
-        if json {
-            let mut line = serde_json::to_value(&example)?;
-            line["update"] = json!(number + 1);
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "\nupdate {}", number + 1)?;
-            for line in spelled(tokenizer, &example) {
-                writeln!(out, "  {line}")?;
+        if batch.num_targets() == 0 {
+            return Err(PretrainError::NoTargets(number + 1).into()); // as a run would end there
+        }
+        for example in batch.examples {
+            if left == 0 {
+                return Ok(());
+            }
+            left -= 1;
+            if json {
+                let mut line = serde_json::to_value(&example)?;
+                line["update"] = json!(number + 1);
+                writeln!(out, "{line}")?;
+            } else {
+                writeln!(out, "\nupdate {}", number + 1)?;
+                for line in spelled(tokenizer, &example) {
+                    writeln!(out, "  {line}")?;
+                }
             }
         }
     }
     Ok(())
 }
 
+/// Batches from which the plan is reckoned: blanks of several kinds take turns.
+const PLANNED: u64 = 32;
+
 fn plan(
     out: &mut impl Write,
     config: &Config,
     tokens: &Tokens,
     parts: &Parts,
-    batch: &Batch,
+    first: &[Batch],
 ) -> anyhow::Result<()> {
     let mut row = |what: &str, value: String| writeln!(out, "{what:<22} {value}");
     let millions = |n: f64| format!("{:.2} million", n / 1e6);
@@ -69,11 +79,12 @@ fn plan(
     row("corpus", documents(&tokens.train))?;
     row("held out", tokens.held_out.as_ref().map_or_else(|| "nothing".into(), documents))?;
     row("updates", format!("{} of {} rows", config.training.updates, config.training.batch_size))?;
-    let times = config.training.updates as f64;
-    row("tokens of text, about", millions(batch.num_row_tokens as f64 * times))?;
-    row("tokens read, about", millions(batch.num_tokens() as f64 * times))?;
-    row("tokens predicted", format!("about {}", millions(batch.num_targets() as f64 * times)))?;
-    let flops = 3.0 * parts.network.forward_flops(&batch.examples) as f64 * times;
+    let times = config.training.updates as f64 / first.len() as f64;
+    let all = |of: &dyn Fn(&Batch) -> f64| first.iter().map(of).sum::<f64>() * times;
+    row("tokens of text, about", millions(all(&|batch| batch.num_row_tokens as f64)))?;
+    row("tokens read, about", millions(all(&|batch| batch.num_tokens() as f64)))?;
+    row("tokens predicted", format!("about {}", millions(all(&|batch| batch.num_targets() as f64))))?;
+    let flops = 3.0 * all(&|batch| parts.network.forward_flops(&batch.examples) as f64);
     row("arithmetic", format!("about {:.1} Pflop", flops / 1e15))?;
     Ok(())
 }

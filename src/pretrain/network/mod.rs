@@ -50,6 +50,16 @@ pub fn build(config: &Config, device: &Device) -> std::result::Result<Box<dyn Ne
     check_objective(shape, family, config.objective.name())?;
     let mut settings = to_settings(&*known.architecture);
     for (key, value) in &config.model.changes {
+        if key == "model_type" {
+            return Err(wrong(
+                "model.model_type",
+                "the family is that of `model.shape`; name another shape".into(),
+            ));
+        }
+        if key.contains("dropout") {
+            let problem = "dropout is the training's: set `training.dropout`";
+            return Err(wrong(&format!("model.{key}"), problem.into()));
+        }
         if settings.insert(key.clone(), value.clone()).is_none() {
             let known = settings.keys().filter(|known| *known != key).cloned().collect::<Vec<_>>().join(", ");
             return Err(wrong(&format!("model.{key}"), format!("there is no such size; there are {known}")));
