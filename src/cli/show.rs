@@ -168,13 +168,13 @@ impl Show {
         split: Split,
         sample: &Sample,
     ) -> anyhow::Result<()> {
-        let one_pair = !matches!(&sample.request.ask, Ask::Classify { pairs, .. } if pairs.len() > 1);
         let encodings = if form.head == Head::TextToText {
             vec![] // the layouts in tokens are GLM's, which is not asked so
-        } else if self.layout == Layout::Shared && one_pair {
-            vec![Encoding::shared_context(tokenizer, &sample.request)?]
         } else {
-            Encoding::official(tokenizer, &sample.request)?
+            match self.layout {
+                Layout::Shared => Encoding::computed(tokenizer, &sample.request)?,
+                Layout::Official => Encoding::official(tokenizer, &sample.request)?,
+            }
         };
         let view = View { task, tokenizer, form, split, sample, encodings: &encodings };
         if self.json { view.write_json(out) } else { view.write_text(out) }

@@ -54,17 +54,8 @@ impl GlmModel {
         &self.tokenizer
     }
 
-    /// One encoding with all candidates; one each where the prompt is read left to right, too; one a text pair for the head.
     fn encode(&self, request: &Request) -> Result<Vec<Encoding>, ModelError> {
-        let request = self.fit(request);
-        match &request.ask {
-            Ask::Classify { .. } | Ask::LogProb { .. } | Ask::Choice { bidirectional: false, .. } => {
-                Ok(Encoding::official(&self.tokenizer, &request)?)
-            }
-            Ask::Word { .. } | Ask::Choice { .. } | Ask::Generate { .. } => {
-                Ok(vec![Encoding::shared_context(&self.tokenizer, &request)?])
-            }
-        }
+        Ok(Encoding::computed(&self.tokenizer, &self.fit(request))?)
     }
 
     /// `[pairs, num_labels]` outputs of the head, flat; none without pooled tokens.

@@ -98,6 +98,22 @@ impl Context {
 }
 
 impl Encoding {
+    /// The sequences that are computed: [one for all candidates](Self::shared_context), but one for each window, text pair or
+    /// candidate behind a prompt that is read left to right.
+    ///
+    /// # Errors
+    /// When the request can't be tokenized, or not cut so far that it fits.
+    pub fn computed(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
+        match &request.ask {
+            Ask::Classify { .. } | Ask::LogProb { .. } | Ask::Choice { bidirectional: false, .. } => {
+                Self::official(tokenizer, request)
+            }
+            Ask::Word { .. } | Ask::Choice { .. } | Ask::Generate { .. } => {
+                Ok(vec![Self::shared_context(tokenizer, request)?])
+            }
+        }
+    }
+
     /// One sequence a candidate, each with its own copy of the context, as the published code lays them out
     /// (without padding). For one-token questions that is one sequence; for a classification head, one a text pair.
     ///
