@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
+use crate::metrics;
 use crate::stats::intervals::Interval;
 
 /// A table without lines between its rows; the columns of numbers are on the right.
@@ -24,15 +25,22 @@ pub fn plain_table(header: &[&str], numbers: Range<usize>) -> Table {
 
 /// A metric's value as it is shown: `scale` is 100 for shares (see `Metric::scale`).
 pub fn shown(value: Option<f64>, scale: f64) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{:.1}", value * scale))
+    value.map_or_else(|| "-".into(), |value| rounded(value, scale))
+}
+
+fn rounded(value: f64, scale: f64) -> String {
+    let shown = value * scale;
+    format!("{shown:.0$}", metrics::decimals(shown, scale))
 }
 
 /// A difference of such values, with its sign.
 pub fn signed(value: Option<f64>, scale: f64) -> String {
-    value.map_or_else(
-        || "-".into(),
-        |value| format!("{:+.1}", value * scale).replace("-0.0", "0.0").replace("+0.0", "0.0"),
-    )
+    let signed = |value: f64| match rounded(value, scale) {
+        zero if zero.trim_matches(['-', '0', '.']).is_empty() => zero.trim_start_matches('-').to_owned(),
+        text if text.starts_with('-') => text,
+        text => format!("+{text}"),
+    };
+    value.map_or_else(|| "-".into(), signed)
 }
 
 /// As in `-5.4..+1.8`.

@@ -397,6 +397,11 @@ pub fn scale(metric: &str) -> f64 {
     find(metric).map_or(100.0, Metric::scale)
 }
 
+/// Decimals of a value as it is shown, after scaling: perplexities and bits are told apart by more of them than shares.
+pub fn decimals(shown: f64, scale: f64) -> usize {
+    if scale > 1.0 || shown.abs() >= 100.0 { 1 } else { 3 }
+}
+
 /// A metric that could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetricError {

@@ -51,7 +51,12 @@ pub fn table(models: &[ModelRuns]) -> Option<Table> {
 fn row(model: &ModelRuns, scored: ScoredTask, index: usize, metric: &str, table: &mut Table) -> Row {
     let task = scored.task;
     let selected = task.scores.get(metric).and_then(|scores| scores.selected);
-    let percent = |value: Option<f64>| value.map(|value| metrics::scale(metric) * value);
+    let scale = metrics::scale(metric);
+    let percent = |value: Option<f64>| value.map(|value| scale * value);
+    let score = |value: Option<f64>| {
+        let shown = percent(value);
+        number(shown, metrics::decimals(shown.unwrap_or(0.0), scale))
+    };
     let mut name = Cell::text(&task.name);
     // Notes stand at the first metric of a task.
     if index == 0 {
@@ -64,13 +69,10 @@ fn row(model: &ModelRuns, scored: ScoredTask, index: usize, metric: &str, table:
     let mut cells = vec![
         name,
         Cell::text(metric),
-        cell([
-            number(percent(selected.map(|e| e.value)), 1),
-            number(percent(selected.and_then(|e| e.stderr)), 1),
-        ]),
+        cell([score(selected.map(|e| e.value)), score(selected.and_then(|e| e.stderr))]),
         cell([number(selected.map(|e| e.n as f64), 0)]),
         if count > 1 {
-            cell([number(Some(count as f64), 0), number(percent(seeds.and_then(|seeds| seeds.std)), 1)])
+            cell([number(Some(count as f64), 0), score(seeds.and_then(|seeds| seeds.std))])
         } else {
             cell([number(Some(count as f64), 0)])
         },
