@@ -188,7 +188,7 @@ impl Decoding {
             (!self.length_penalty.is_finite(), "length_penalty must be a number"),
             (
                 sampling.is_some() && self.num_beams > 1,
-                "drawing tokens and several beams exclude each other; use one beam, or neither temperature nor top_p",
+                "drawing tokens (temperature, top_p, top_k of `fill`) and several beams exclude each other",
             ),
             (
                 sampling.is_some_and(|s| !(s.temperature.is_finite() && s.temperature > 0.0)),

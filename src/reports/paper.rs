@@ -209,10 +209,9 @@ pub fn task_notes(task: &TaskRecord) -> Vec<String> {
         notes.push(format!("{}: {failed} samples failed and count as wrong.", task.name));
     }
     if let Some(limit) = task.recipe.get("train_limit").and_then(|limit| limit.value.as_u64()) {
-        let rows =
-            task.data.iter().find(|file| file.split == "train").map_or(u64::MAX, |file| file.rows as u64);
-        if rows > limit {
-            notes.push(format!("{}: trained on {limit} of {rows} rows.", task.name));
+        let train = task.data.iter().find(|file| file.split == "train");
+        if let Some(file) = train.filter(|file| file.rows as u64 > limit) {
+            notes.push(format!("{}: trained on {limit} of {} rows.", task.name, file.rows));
         }
     }
     notes

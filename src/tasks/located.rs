@@ -97,10 +97,16 @@ impl TaskData {
 
     /// A split's file.
     pub fn rows(&self, split: Split) -> Result<&RowFile, TaskError> {
-        self.files.get(&split).ok_or_else(|| TaskError::NoFile {
-            task: self.task.clone(),
-            split: split.name(),
-            looked_for: format!("in {}", self.folder.display()),
+        self.files.get(&split).ok_or_else(|| {
+            let name = |file: &RowFile| file.path().file_name().map(|name| name.display().to_string());
+            let there =
+                self.files.iter().filter_map(|(split, file)| Some(format!("{split} ({})", name(file)?)));
+            let (folder, there) = (self.folder.display(), there.collect::<Vec<_>>().join(", "));
+            let looked_for = match there.is_empty() {
+                true => format!("in {folder}"),
+                false => format!("in {folder}; what it has is {there}"),
+            };
+            TaskError::NoFile { task: self.task.clone(), split: split.name(), looked_for }
         })
     }
 

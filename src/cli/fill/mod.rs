@@ -29,7 +29,7 @@ use crate::request::{Answer, Decoding, Request, Sampling};
 pub struct Fill {
     /// The text, with blanks or without
     text: Option<String>,
-    /// Read texts from a file, one a line (`-` for stdin)
+    /// Read texts from a file, one a line, blank lines left out (`-` for stdin)
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// A bundled model's name, or the folder or file of a checkpoint
@@ -184,18 +184,24 @@ impl Fill {
         if let Some(text) = &self.text {
             return Ok(vec![("text".into(), text.clone())]);
         }
-        let mut all = String::new();
+        let mut bytes = Vec::new();
         let name = if let Some(file) = self.file.as_deref().filter(|file| file.as_os_str() != "-") {
-            let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            all = String::from_utf8(bytes).with_context(|| format!("{} is no text", file.display()))?;
+            bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
             file.display().to_string()
         } else {
             let mut stdin = std::io::stdin();
             if self.file.is_none() && stdin.is_terminal() {
                 bail!("no text was given; write it in quotes, name a file with --file, or pipe it in");
             }
-            stdin.read_to_string(&mut all).context("reading stdin")?;
+            stdin.read_to_end(&mut bytes).context("reading stdin")?;
             "stdin".into()
+        };
+        let all = match std::str::from_utf8(&bytes) {
+            Ok(all) => all.trim_start_matches('\u{feff}'), // which some editors put first
+            Err(error) => {
+                let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+                bail!("{name}:{line}: not UTF-8; convert the texts to UTF-8");
+            }
         };
         let lines = all.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let lines: Vec<_> = lines.map(|(i, line)| (format!("{name}:{}", i + 1), line.to_string())).collect();

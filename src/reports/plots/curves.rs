@@ -123,7 +123,8 @@ pub fn infilling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
     Ok(Plot {
         name: "infilling",
         title: "Text infilling against the share of masked text (GLM paper, table 5)".into(),
-        caption: "Published values on Yahoo Answers. No run of ours: generation is not built yet.".into(),
+        caption: "Published values on Yahoo Answers. No run of ours: the published blanks are not public."
+            .into(),
         scene,
     })
 }
