@@ -42,19 +42,19 @@ pub unsafe fn product(out: *mut f32, stride: usize, mode: Into, product: &Produc
         }
         for row in 0..m {
             let row_sums = std::slice::from_raw_parts_mut(out.add(row * stride), n);
-            if let Some(bias) = product.bias {
-                add(row_sums, bias);
-            }
-            if let Some(plus) = product.plus {
-                add(row_sums, &plus[row * n..][..n]);
+            let plus = product.plus.map(|plus| &plus[row * n..][..n]);
+            match (product.bias, plus) {
+                (Some(bias), Some(plus)) => {
+                    for ((sum, bias), plus) in row_sums.iter_mut().zip(bias).zip(plus) {
+                        *sum += bias + plus;
+                    }
+                }
+                (Some(more), None) | (None, Some(more)) => {
+                    row_sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                }
+                (None, None) => {}
             }
         }
-    }
-}
-
-fn add(sums: &mut [f32], values: &[f32]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += value;
     }
 }
 
