@@ -94,10 +94,12 @@ fn choices_are_scored_as_the_published_code_does() {
                     },
                     max_tokens: recorded["seq_length"].as_u64().expect("a length") as usize,
                 };
-                let encodings = Encoding::official(&tokenizer, &request).expect("it fits");
-                assert_eq!(encodings.len(), scores.as_array().expect("numbers").len());
-                for (index, encoding) in encodings.iter().enumerate() {
-                    same_row(encoding, &case["sample"], index);
+                let encodings = Encoding::computed(&tokenizer, &request).expect("it fits");
+                for (index, prefix_length) in array(&case["sample"]["mask"]).enumerate() {
+                    match bidirectional {
+                        true => same_context(&encodings[0], &case["sample"]["text"][index], prefix_length),
+                        false => same_row(&encodings[index], &case["sample"], index),
+                    }
                 }
                 let answer = model.answer(&[&request]).expect("an answer").remove(0);
                 for (found, expected) in answer.candidates.iter().zip(array(scores)) {
@@ -118,6 +120,13 @@ fn question(item: &Value) -> Prompt {
         None => vec![text(question), Part::Blank],
     };
     Prompt { side_a: parts, side_b: vec![] }
+}
+
+/// Holds part A against the recorded one of a candidate.
+fn same_context(encoding: &Encoding, row: &Value, prefix_length: &Value) {
+    assert_eq!(json!(encoding.prefix_length), *prefix_length);
+    let recorded: Vec<&Value> = array(row).take(encoding.prefix_length).collect();
+    assert_eq!(json!(encoding.input_ids[..encoding.prefix_length]), json!(recorded));
 }
 
 /// Holds a sequence against the recorded one of a candidate: tokens, positions, part A and what is scored.

@@ -6,7 +6,7 @@ use crate::nn::log_sum_exp;
 use crate::request::{Decoding, Sampling};
 
 /// The logit of a token that is not considered: no probability, but a number, as sums of exponentials need it.
-const REMOVED: f32 = f32::MIN / 2.0;
+pub const REMOVED: f32 = f32::MIN / 2.0;
 
 /// A token and the logarithm of its probability.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,6 +12,7 @@ mod logits;
 
 pub use beams::{Candidate, Hypothesis, Running};
 pub use convention::Convention;
+pub use logits::REMOVED;
 
 use crate::request::Decoding;
 use beams::Beams;

@@ -91,7 +91,7 @@ fn rows_of_logits(logits: &Tensor, num_tokens: usize, ends: &[u32]) -> Result<Ve
     let mut rows = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
     for row in &mut rows {
         let padding = (0..).zip(row.iter_mut()).skip(num_tokens);
-        padding.filter(|(id, _)| !ends.contains(id)).for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+        padding.filter(|(id, _)| !ends.contains(id)).for_each(|(_, logit)| *logit = decoding::REMOVED);
     }
     Ok(rows)
 }
