@@ -1,11 +1,8 @@
 //! What `glm-eval run` prints: the plan of a dry run, and the table of a run.
 
 use std::io::{self, Write};
-use std::ops::Range;
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
-
-use crate::cli::tables::shown;
+use crate::cli::tables::{plain_table, shown};
 use crate::data::mini;
 use crate::eval::{self, Job, Settings};
 use crate::metrics;
@@ -42,7 +39,7 @@ fn how(record: &Record) -> &'static str {
 fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<()> {
     let Some(first) = records.first() else { return Ok(()) };
     writeln!(out, "{} models ({})", records.len(), how(first))?;
-    let mut table = new_table(&["task", "metric", "model", "score", "± s.e.", "n", "guess"], 3..7);
+    let mut table = plain_table(&["task", "metric", "model", "score", "± s.e.", "n", "guess"], 3..7);
     let mut names: Vec<&str> = Vec::new();
     for task in records.iter().flat_map(|record| &record.glm_eval.tasks) {
         if !names.contains(&task.name.as_str()) {
@@ -116,7 +113,7 @@ fn write_side_by_side(out: &mut impl Write, records: &[&Record]) -> io::Result<(
 fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let ours = &record.glm_eval;
     writeln!(out, "{} ({})", record.model_name, how(record))?;
-    let mut table = new_table(&["task", "metric", "score", "± s.e.", "n", "guess", "over seeds"], 2..6);
+    let mut table = plain_table(&["task", "metric", "score", "± s.e.", "n", "guess", "over seeds"], 2..6);
     for task in &ours.tasks {
         for (row, metric) in task.metrics.iter().enumerate() {
             let scores = task.scores.get(metric);
@@ -257,7 +254,7 @@ pub fn write_plan(
 ) -> anyhow::Result<()> {
     writeln!(out, "{}: {} parameters", model.name, weights::num_parameters(&*model.architecture))?;
     let mut table =
-        new_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"], 2..6);
+        plain_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"], 2..6);
     let mut total = (0, 0);
     for job in jobs {
         let size = job.size(model, settings)?;
@@ -301,19 +298,4 @@ fn duration(secs: f64) -> String {
 
 fn percent(share: Option<f64>) -> String {
     shown(share, 100.0)
-}
-
-/// A table without lines between its rows; the columns of `numbers` are on the right.
-fn new_table(header: &[&str], numbers: Range<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
-    for between_rows in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
-        table.remove_style(between_rows);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if numbers.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
