@@ -357,6 +357,10 @@ fn a_loss_that_is_no_number_stops_the_run_and_leaves_the_batch() {
     let state = format!("update_{:08}.safetensors", update - 1);
     assert!(checkpoints(&place.path("model")).contains(&state), "the state before it");
     assert!(message.contains(&state), "{message}");
+    place.write("pretrain.toml", CONFIG);
+    place.done("--start-over", "model");
+    let mut left = std::fs::read_dir(place.path("model")).expect("a folder").flatten();
+    assert!(!left.any(|entry| is_batch(&entry.path())), "text of the corpus is left beside the model");
 }
 
 #[test]

@@ -130,7 +130,19 @@ pub fn train_batches<'a, D: Documents>(
     Ok(Batches { rows, objective, seed, batch_size, shard: Shard::WHOLE })
 }
 
+/// How the file of a batch begins that could not be learned from.
+const FAILED_BATCH: &str = "failed_batch_";
+
 impl Pretraining<'_> {
+    /// Batches that ended an earlier attempt are text of the corpus, which has no place beside a model.
+    fn remove_failed_batches(&self) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(FAILED_BATCH)) {
+            // One that stays takes room, and hinders nothing.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+
     /// Trains to the end, and writes the model directory. `start_over` begins anew where a run stopped.
     ///
     /// # Errors
@@ -142,6 +154,7 @@ impl Pretraining<'_> {
         let checkpoints = Checkpoints::new(folder, config.checkpoints.keep, self.identity());
         if start_over {
             checkpoints.remove_all()?;
+            self.remove_failed_batches();
         }
         let parameters = self.network.parameters();
         let mut trainer = Trainer::new(parameters, config.training.adamw(), config.training.schedule())
@@ -200,6 +213,7 @@ impl Pretraining<'_> {
         self.progress.end();
         trained?;
         self.write_model(position, peak)?;
+        self.remove_failed_batches();
         Ok(position)
     }
 
@@ -271,7 +285,7 @@ impl Pretraining<'_> {
         match trainer.update(parameters, losses) {
             Ok(update) => Ok(update),
             Err(source) => {
-                let file = self.folder.join(format!("failed_batch_{number}.json"));
+                let file = self.folder.join(format!("{FAILED_BATCH}{number}.json"));
                 let contents = json!({
                     "update": number,
                     "rows": [batch.rows.start, batch.rows.end],
