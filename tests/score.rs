@@ -219,7 +219,7 @@ fn what_is_wrong_is_said_in_one_line() {
     assert_eq!(Predictions::new([""]).error(&own), "error: predictions.jsonl: the file is empty");
 
     let error = of(&lines).error(&["rte", "--data-dir", DATA, "--split", "test"]);
-    assert!(error.contains("no row has a right answer to score against"), "{error}");
+    assert!(error.contains("no row has a right label to score against"), "{error}");
 }
 
 /// A folder with files in it.
