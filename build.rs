@@ -27,9 +27,11 @@ fn bundle() {
     for name in MODELS {
         let folder = models.join(name);
         println!("cargo::rerun-if-changed={}", folder.display());
-        let file = |file: &str| folder.join(file);
+        let file = |file: &str| {
+            folder.join(file).into_os_string().into_string().expect("the source's path is UTF-8")
+        };
         let (config, weights) = (file("config.json"), file("model.safetensors"));
-        let trained = match config.is_file() && weights.is_file() {
+        let trained = match Path::new(&config).is_file() && Path::new(&weights).is_file() {
             true => format!("Some((include_str!({config:?}), include_bytes!({weights:?})))"),
             false => "None".to_owned(),
         };

@@ -222,7 +222,7 @@ pub fn join(
         .map(|(reference, given)| {
             let prediction = prediction(given, labels).map_err(|wrong| wrong.in_file(predictions, given))?;
             if reference.is_prediction {
-                return Err(Wrong::NoReference.in_file(references, reference));
+                return Err(Wrong::Reference.in_file(references, reference));
             }
             let label = match &reference.answer {
                 Value::Null => None,
@@ -270,24 +270,24 @@ fn meet<'a>(predictions: &'a Answers, references: &Answers) -> Result<Vec<&'a Gi
     })
 }
 
-/// What is wrong with an answer.
+/// What an answer should have been.
 enum Wrong<'a> {
-    NoText,
-    NoReference,
-    NoLabel(&'a [String]),
+    Text,
+    Reference,
+    Label(&'a [String]),
 }
 
 impl Wrong<'_> {
     fn in_file(self, file: &Answers, given: &Given) -> ExternalError {
         let (path, line) = (file.path.clone(), given.line);
         match self {
-            Self::NoText => ExternalError::Lacks { path, line, lacks: "`prediction` that is a text" },
-            Self::NoReference => ExternalError::Lacks {
+            Self::Text => ExternalError::Lacks { path, line, lacks: "`prediction` that is a text" },
+            Self::Reference => ExternalError::Lacks {
                 path,
                 line,
                 lacks: "right answer: `reference`, `references` or `label`",
             },
-            Self::NoLabel(labels) => {
+            Self::Label(labels) => {
                 let (found, known) = (given.answer.to_string(), labels.to_vec());
                 ExternalError::Label { path, line, id: given.id.clone(), found, known }
             }
@@ -297,15 +297,15 @@ impl Wrong<'_> {
 
 fn prediction<'a>(given: &Given, labels: &'a [String]) -> Result<Prediction, Wrong<'a>> {
     match &given.answer {
-        Value::Null if !given.references.is_empty() => Err(Wrong::NoText), // a line of references
+        Value::Null if !given.references.is_empty() => Err(Wrong::Text), // a line of references
         Value::Null => Ok(Prediction::None),
-        answer if labels.is_empty() => plain(answer).map(Prediction::Text).ok_or(Wrong::NoText),
+        answer if labels.is_empty() => plain(answer).map(Prediction::Text).ok_or(Wrong::Text),
         _ => label(given, labels).map(Prediction::Label),
     }
 }
 
 fn label<'a>(given: &Given, labels: &'a [String]) -> Result<usize, Wrong<'a>> {
-    label_index(&given.answer, labels).ok_or(Wrong::NoLabel(labels))
+    label_index(&given.answer, labels).ok_or(Wrong::Label(labels))
 }
 
 #[cfg(test)]

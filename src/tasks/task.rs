@@ -37,6 +37,7 @@ pub enum Head {
 
 /// The form in which a task is asked.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Form {
     /// The pattern's id.
     pub pattern: usize,

@@ -199,7 +199,7 @@ impl Fill {
         let all = match std::str::from_utf8(&bytes) {
             Ok(all) => all.trim_start_matches('\u{feff}'), // which some editors put first
             Err(error) => {
-                let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+                let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
                 bail!("{name}:{line}: not UTF-8; convert the texts to UTF-8");
             }
         };

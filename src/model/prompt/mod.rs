@@ -175,6 +175,7 @@ impl Sides {
     }
 
     /// The same without a blank that is the last part.
+    #[must_use]
     pub fn without_blank_at_end(mut self) -> Self {
         if self.blanks.last() == Some(&(self.a.len() + self.b.len() - 1)) {
             self.blanks.pop();
