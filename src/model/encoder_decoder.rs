@@ -1,15 +1,9 @@
 //! What encoder-decoder families have in common: texts that are encoded once, and a decoder that looks at them.
 
-use candle_core::{Result as TensorResult, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
-use super::ModelError;
-use super::continuation::over_texts;
 use super::glm::Cache;
-use super::writing::{Source, Writer};
-use crate::decoding::{Hypothesis, Progress, Row, Search};
-use crate::nn::{self, Dropout, Layout, Precision, Sequence, Visibility};
-use crate::request::Request;
-use crate::tokenizer::Tokenizer;
+use crate::nn::{Dropout, Layout, Precision, Sequence, Visibility};
 
 /// A network of an encoder and a decoder.
 pub trait EncoderDecoder {
@@ -17,10 +11,10 @@ pub trait EncoderDecoder {
     ///
     /// # Shapes
     /// - `ids`: `[t]`, the texts one after the other; `lengths`: tokens of each
-    fn encode(&self, ids: &[u32], lengths: &[usize], dropout: &Dropout) -> TensorResult<Encoded>;
+    fn encode(&self, ids: &[u32], lengths: &[usize], dropout: &Dropout) -> Result<Encoded>;
 
     /// What the decoder's layers look at: keys and values of encoded texts.
-    fn look(&self, encoded: &Encoded) -> TensorResult<Sight>;
+    fn look(&self, encoded: &Encoded) -> Result<Sight>;
 
     /// Hidden states of the decoder.
     ///
@@ -35,11 +29,11 @@ pub trait EncoderDecoder {
         tokens: (&[u32], &Layout),
         cache: Option<&mut Cache>,
         dropout: &Dropout,
-    ) -> TensorResult<Tensor>;
+    ) -> Result<Tensor>;
 
     /// Hidden states `[m, h]` and the table `[v, h]` with which they are multiplied to logits; `h` may be wider than the
     /// model.
-    fn head(&self, hidden: &Tensor) -> TensorResult<(Tensor, Tensor)>;
+    fn head(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)>;
 
     /// The token that the decoder begins with.
     fn start_token(&self) -> u32;
@@ -50,61 +44,6 @@ pub trait EncoderDecoder {
     /// Operations of the matrix products where texts of so many tokens are read, and `logit_rows` of the decoder's tokens
     /// get logits.
     fn forward_flops(&self, texts: &[usize], decoder: &Layout, logit_rows: usize) -> u64;
-}
-
-/// A model that answers a text with another, written over it by the decoder.
-pub trait TextToText {
-    /// The network.
-    fn network(&self) -> &dyn EncoderDecoder;
-
-    /// As [`Writer::source`].
-    fn source(&self, request: &Request) -> Result<Source, ModelError>;
-
-    /// As [`Writer::room`].
-    fn room(&self, source: &Source) -> Option<usize>;
-
-    /// As [`Writer::tokenizer`].
-    fn tokenizer(&self) -> &Tokenizer;
-}
-
-impl<M: TextToText> Writer for M {
-    fn source(&self, request: &Request) -> Result<Source, ModelError> {
-        TextToText::source(self, request)
-    }
-
-    fn room(&self, source: &Source) -> Option<usize> {
-        TextToText::room(self, source)
-    }
-
-    fn write(
-        &self,
-        sources: &[Source],
-        rows: &[Row],
-        search: Search,
-        watch: &mut dyn FnMut(&Progress),
-    ) -> TensorResult<Vec<Vec<Hypothesis>>> {
-        over_texts(self.network(), TextToText::tokenizer(self).num_tokens(), sources, rows, search, watch)
-    }
-
-    fn cross_entropy(
-        &self,
-        texts: &[(Source, Vec<u32>)],
-        label_smoothing: f64,
-        dropout: &Dropout,
-    ) -> TensorResult<Tensor> {
-        cross_entropy(self.network(), texts, label_smoothing, dropout)
-    }
-
-    fn flops(&self, source: &Source, texts: &[usize]) -> u64 {
-        // Beam beside beam.
-        let lengths = texts.iter().map(|text| source.starts.len() + text - 1).collect();
-        let decoder = Layout::new(vec![Sequence::pieces(0, lengths)]);
-        self.network().forward_flops(&[source.ids.len()], &decoder, texts.iter().sum())
-    }
-
-    fn tokenizer(&self) -> &Tokenizer {
-        TextToText::tokenizer(self)
-    }
 }
 
 /// Texts that an encoder has read, packed without padding.
@@ -127,7 +66,7 @@ impl Encoded {
     ///
     /// # Errors
     /// When a sequence has no text, or they are in another order.
-    pub fn cross(lengths: &[usize], decoder: &Layout, texts: &[usize]) -> TensorResult<Layout> {
+    pub fn cross(lengths: &[usize], decoder: &Layout, texts: &[usize]) -> Result<Layout> {
         let fits = texts.len() == decoder.sequences.len() && texts.iter().all(|&text| text < lengths.len());
         if !fits || !texts.is_sorted() {
             bail!("{} sequences of the decoder don't fit the texts {texts:?}", decoder.sequences.len());
@@ -148,31 +87,6 @@ pub struct Sight {
     pub layers: Vec<(Tensor, Tensor)>,
     /// Tokens of each text, adding up to the keys.
     pub lengths: Vec<usize>,
-}
-
-/// The mean cross-entropy of all tokens of texts that are decoded, each over its source.
-fn cross_entropy(
-    model: &dyn EncoderDecoder,
-    texts: &[(Source, Vec<u32>)],
-    label_smoothing: f64,
-    dropout: &Dropout,
-) -> TensorResult<Tensor> {
-    let (mut read, mut lengths, mut layout) = (Vec::new(), Vec::new(), Layout::default());
-    let (mut ids, mut scored, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-    for (source, text) in texts {
-        read.extend(&source.ids);
-        lengths.push(source.ids.len());
-        let first = (ids.len() + source.starts.len() - 1) as u32;
-        scored.extend(first..first + text.len() as u32);
-        targets.extend(text);
-        ids.extend(source.starts.iter().chain(&text[..text.len() - 1]));
-        layout.sequences.push(Sequence::pieces(0, vec![source.starts.len() + text.len() - 1]));
-    }
-    let sight = model.look(&model.encode(&read, &lengths, dropout)?)?;
-    let own: Vec<usize> = (0..texts.len()).collect();
-    let hidden = model.decode((&sight, &own), (&ids, &layout), None, dropout)?; // [t, h]
-    let (rows, table) = model.head(&nn::embedding(&hidden, &scored)?)?; // [m, h]
-    nn::mean_linear_cross_entropy(&rows, &table, &targets, label_smoothing, model.precision())
 }
 
 /// The place of each decoder token in its own output: every piece begins at 0, behind what is cached.

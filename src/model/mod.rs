@@ -21,6 +21,7 @@ mod parameters;
 pub mod prompt;
 pub mod registry;
 pub mod t5;
+pub mod text_to_text;
 pub mod weights;
 pub mod writing;
 

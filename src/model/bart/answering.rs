@@ -10,10 +10,11 @@ use candle_core::{DType, Result as TensorResult, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Bart, Config};
-use crate::model::encoder_decoder::{EncoderDecoder, TextToText};
+use crate::model::encoder_decoder::EncoderDecoder;
 use crate::model::layers::Linear;
 use crate::model::loss::candidate_loss;
 use crate::model::prompt::{EncodingError, Sides, encode};
+use crate::model::text_to_text::TextToText;
 use crate::model::writing::{self, Source};
 use crate::model::{Cost, Family, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};

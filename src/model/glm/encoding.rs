@@ -174,7 +174,7 @@ impl Encoding {
     ///
     /// The prompt is cut so that the longest candidate fits.
     ///
-    /// Source: THUDM/GLM's successor, as recorded in `golden/tasks/multichoice_rows.json`.
+    /// Held to the rows and scores recorded of the published multiple-choice code (`tests/lambada.rs`).
     fn left_to_right(tokenizer: &Tokenizer, request: &Request) -> Result<Vec<Self>, EncodingError> {
         let special = special(tokenizer, request)?;
         let candidates = candidate_ids(tokenizer, request)?;

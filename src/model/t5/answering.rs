@@ -7,8 +7,9 @@ use candle_core::{Result as TensorResult, Tensor};
 
 use super::encoding::{Tokens, source};
 use super::{Config, Encoding, T5};
-use crate::model::encoder_decoder::{EncoderDecoder, TextToText};
+use crate::model::encoder_decoder::EncoderDecoder;
 use crate::model::loss::{candidate_loss, candidate_scores};
+use crate::model::text_to_text::TextToText;
 use crate::model::writing::{self, Source};
 use crate::model::{Cost, LanguageModel, ModelError, Parameters};
 use crate::nn::{self, Dropout, Layout, Precision, Sequence};
