@@ -28,6 +28,9 @@ pub fn dry_run(
     }
     let mut left = samples;
     for number in 0.. {
+        if super::STOP.is_asked() {
+            anyhow::bail!("interrupted");
+        }
         let batch = batches.get(number);
         if batch.num_targets() == 0 {
             return Err(PretrainError::NoTargets(number + 1).into()); // as a run would end there
