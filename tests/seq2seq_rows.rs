@@ -168,14 +168,34 @@ fn rows_are_those_of_the_published_code_without_their_padding() {
 }
 
 /// The only sample of a task whose file has this row.
-fn sample(task: &Task, row: &Value, (source, target): (usize, usize)) -> Sample {
+fn sample(task: &Task, row: &Value, form: &Form) -> Sample {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("rows.jsonl");
     fs::write(&file, row.to_string()).expect("a temporary file");
     let data = TaskData::from_files(task, folder.path(), BTreeMap::from([(Split::Train, file)]));
-    let form = Form { max_tokens: source + target, decoding: Some(Decoding::greedy(target)), ..task.form() };
-    let mut samples = task.samples(&data, Split::Train, &form).expect("a file");
+    let mut samples = task.samples(&data, Split::Train, form).expect("a file");
     samples.next().expect("a row").unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn unknown_words_are_the_tokenizers_own_in_the_text_and_in_its_blanks() {
+    let Some(shared) = shared() else { return };
+    let tokenizer = Tokenizer::open(&shared.join("tokenizers/bert-base-uncased")).expect("BERT's vocabulary");
+    let file = fs::read_to_string(shared.join("golden/tasks/seq2seq_rows.json")).expect("it is there");
+    let recorded: Value = serde_json::from_str(&file).expect("it is JSON");
+    // The recorded source with a blank of its own is for the published code's other use.
+    let raw = recorded["sources"]["blank"][0].as_str().expect("a text").replace("<blank> ", "");
+    let text =
+        recorded["cases"]["blank"]["train"][0]["text_a"].as_str().expect("a text").replace("[MASK] ", "");
+    assert!(raw.contains("_UNK") && text.contains("[UNK]"));
+    let unknown = 100;
+    let task = Task::find("yahoo_infill").expect("a known task");
+    for pattern in [10, 50] {
+        let sample = sample(&task, &json!({"id": "0", "text": raw}), &Form { pattern, ..task.form() });
+        assert_eq!(sample.references, [text.as_str()]);
+        let encoding = Encoding::filled(&tokenizer, &sample.request, &sample.targets).expect("it fits");
+        assert_eq!(encoding.input_ids.iter().filter(|&&id| id == unknown).count(), 1, "{sample:?}");
+    }
 }
 
 #[test]
@@ -207,7 +227,9 @@ fn the_task_files_make_the_same_rows() {
                 }
             };
             ours["id"] = json!(index);
-            let sample = sample(&task, &ours, lengths);
+            let (source, target) = lengths;
+            let decoding = Some(Decoding::greedy(target));
+            let sample = sample(&task, &ours, &Form { max_tokens: source + target, decoding, ..task.form() });
             let (request, texts) = request(case, row, &tokenizer, lengths);
             let filled = |request, texts: &[String]| {
                 Encoding::filled(&tokenizer, request, texts).unwrap_or_else(|error| panic!("{case}: {error}"))

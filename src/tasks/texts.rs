@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 /// What parts lines in a target: a token of its own in BERT's vocabulary.
 const SEPARATOR: &str = "[SEP]";
@@ -69,7 +68,7 @@ fn words_of_line(line: &str) -> String {
             continue;
         }
         let mut is_inside = false; // of a word, to which a letter belongs
-        for c in word.to_lowercase().nfd().filter(|c| !is_combining_mark(*c) && !c.is_control()) {
+        for c in word.to_lowercase().nfd().filter(|c| !is_left_out(*c)) {
             let stands_alone = is_mark(c) || is_ideograph(c);
             if stands_alone || !is_inside {
                 words.push(' ');
@@ -86,6 +85,14 @@ fn is_mark(c: char) -> bool {
     c.is_ascii_punctuation() || !c.is_ascii() && MARK.is_match(c.encode_utf8(&mut [0; 4]))
 }
 
+/// Accents, and what is not seen: characters for control and format (a soft hyphen, a space without width), and the one
+/// for bytes that were no text.
+fn is_left_out(c: char) -> bool {
+    static OUT: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^[\p{Mn}\p{C}\x{FFFD}]$").expect("a valid pattern"));
+    if c.is_ascii() { c.is_ascii_control() } else { OUT.is_match(c.encode_utf8(&mut [0; 4])) }
+}
+
 fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{4E00}'..='\u{9FFF}' | '\u{3400}'..='\u{4DBF}' | '\u{20000}'..='\u{2FA1F}' | '\u{F900}'..='\u{FAFF}')
 }
@@ -99,6 +106,11 @@ mod tests {
         assert_eq!(bert_words("It's  Zoë’s 3,000 [UNK]s"), "it ' s zoe ’ s 3 , 000 [ unk ] s");
         assert_eq!(bert_words("an [UNK] .\n“So”, 東京"), "an [UNK] .\n“ so ” , 東 京");
         assert_eq!(bert_words(""), "");
+        // What is not seen parts no words; a vowel sign that takes up space (Mc) is no accent.
+        assert_eq!(
+            bert_words("co\u{ad}operating zero\u{200b}width\u{fffd} \u{feff}कि"),
+            "cooperating zerowidth कि"
+        );
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! Source: THUDM/GLM@4f61ed7 `tasks/seq2seq/dataset.py`, `BlankLMDataset.mask_text`: a share of the words, drawn without
 //! regard to their places; neighbours share a blank. The blanks that the papers score are not public, so they are drawn
-//! here, each row's by its number and a fixed seed: no limit, order or thread changes them.
+//! here, each row's by its number and a fixed seed: no limit, order or thread changes them. Unknown words are spelled as
+//! the published code spells them before it hides some (`blanklm_detokenize`), so that all have the tokenizer's own token.
 
 use super::{Adapter, Blanked, Expansion, Item, plain};
 use crate::data::Row;
 use crate::data::python_random::PythonRandom;
 use crate::tasks::error::TaskError;
+use crate::tasks::file::Change;
 use crate::tasks::sample::Split;
 
 /// Seed of the blanks.
@@ -21,13 +23,14 @@ impl Adapter for Infilling {
         "infilling"
     }
 
-    /// `complete` is the text without blanks, its white space single.
+    /// `complete` is the text without blanks, its white space single and its unknown words `[UNK]`.
     fn fields(&self) -> &'static [&'static str] {
         &["complete"]
     }
 
     fn expand(&self, row: &Row, expansion: &mut Expansion<'_>) -> Result<Vec<Item>, TaskError> {
-        let words: Vec<&str> = row.text("text")?.split_whitespace().collect();
+        let text = Change::Yahoo.apply(row.text("text")?);
+        let words: Vec<&str> = text.split_whitespace().collect();
         if words.is_empty() {
             return Err(row.invalid("the text has no words to put blanks in the place of").into());
         }
