@@ -46,6 +46,18 @@ pub struct Prompt {
     pub side_b: Vec<Part>,
 }
 
+impl Prompt {
+    /// All parts, in reading order.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &Part> {
+        self.side_a.iter().chain(&self.side_b)
+    }
+
+    /// Does it end in a blank for all that follows?
+    pub fn asks_for_the_rest(&self) -> bool {
+        self.parts().next_back() == Some(&Part::LongBlank(BlankLength::Rest))
+    }
+}
+
 /// What is asked about a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
@@ -180,7 +192,7 @@ impl Decoding {
         let sampling = self.sampling.as_ref();
         let found = [
             (self.max_new_tokens == 0, "max_new_tokens is 0; it must be at least 1"),
-            (self.num_beams == 0, "num_beams is 0; it must be at least 1"),
+            (!(1..=1000).contains(&self.num_beams), "num_beams must be from 1 to 1000"),
             (
                 self.min_new_tokens > self.max_new_tokens,
                 "min_new_tokens is above max_new_tokens; lower one or raise the other",

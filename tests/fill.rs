@@ -92,13 +92,19 @@ fn texts_come_from_a_pipe_too_and_a_seed_draws_others() {
 
 #[test]
 fn a_text_that_is_too_long_keeps_what_is_next_to_its_blank_and_says_what_was_cut() {
-    let long = "word ".repeat(3000);
-    let mut command = fill();
-    command.args(["--max-new-tokens", "2", "--json"]).write_stdin(format!("{long}\n"));
-    let (json, notes) = output(&mut command);
-    let line: Value = serde_json::from_str(&json).expect("one object");
-    let cut = line["truncated_tokens"].as_u64().expect("a number");
+    // Each word is a token.
+    let words = [vec!["word"; 1500], vec!["river"; 1500]].concat();
+    let filled = |words: &[&str]| {
+        let mut command = fill();
+        command.args(["--max-new-tokens", "4", "--json"]).write_stdin(words.join(" "));
+        let (json, notes) = output(&mut command);
+        (serde_json::from_str::<Value>(&json).expect("one object"), notes)
+    };
+    let (line, notes) = filled(&words);
+    let cut = line["truncated_tokens"].as_u64().expect("a number") as usize;
     assert!(cut > 0);
+    let (end, _) = filled(&words[cut..]);
+    assert_eq!((&end["fillings"], &end["truncated_tokens"]), (&line["fillings"], &0.into()));
     assert!(
         notes.contains(&format!("1 texts were too long for the model; {cut} tokens were cut")),
         "{notes}"

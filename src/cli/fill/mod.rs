@@ -119,8 +119,16 @@ impl Fill {
             dtype: DType::F32,
             device: self.device.open()?,
         })?;
+        let max_positions = source.architecture.sizes().max_positions.unwrap_or(1 << 20);
+        if self.max_new_tokens >= max_positions {
+            let (name, most) = (&source.name, max_positions - 1);
+            bail!(
+                "--max-new-tokens {}: {name} has {max_positions} positions; ask for at most {most}",
+                self.max_new_tokens
+            );
+        }
         // As long as the model can read: what does not fit is cut, and counted.
-        let max_tokens = source.architecture.sizes().max_positions.unwrap_or(1 << 20) + self.max_new_tokens;
+        let max_tokens = max_positions + self.max_new_tokens;
         let request = |((id, _), text): (&(String, String), &Text)| text.request(id, &decoding, max_tokens);
         let requests: Vec<Request> = lines.iter().zip(&texts).map(request).collect();
         let mut out = std::io::stdout().lock();

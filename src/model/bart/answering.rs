@@ -199,6 +199,11 @@ impl TextToText for BartModel {
 
     fn source(&self, request: &Request) -> Result<Source, ModelError> {
         let (config, num_new) = (self.bart.config(), writing::settings(request)?.max_new_tokens);
+        if request.prompt.parts().any(Part::is_blank) {
+            let what =
+                "BART rewrites a whole text and fills no blanks; GLM, T5 and GPT-style models do".into();
+            return Err(ModelError::Unsupported { id: request.id.clone(), what });
+        }
         let mut request = request.clone();
         request.max_tokens = request.max_tokens.min(config.max_position_embeddings + num_new);
         if let Some(Part::Text { text, .. }) = request.prompt.side_a.first_mut() {

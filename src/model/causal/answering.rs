@@ -74,7 +74,7 @@ impl<N: Network> LanguageModel for CausalModel<N> {
             return Ok(Cost {
                 computed: windows.iter().map(Encoding::num_read).sum(),
                 as_padded_copies: windows.len() * max_tokens,
-                truncated: 0,
+                truncated: windows.iter().map(|window| window.truncated_tokens).sum(),
                 flops: self.network.forward_flops(&sequences, logit_rows),
             });
         }

@@ -28,6 +28,7 @@ impl Encoding {
         request: &Request,
     ) -> Result<Vec<Self>, EncodingError> {
         let (ids, windows) = of_text(tokenizer, request)?;
+        let is_end = matches!(request.ask, Ask::LogProb { last_part_only: true, .. });
         let encode = |Window { tokens, first_scored }: Window| {
             let start = (tokens.start == 0).then_some(marks.start);
             // A window that scores all of its tokens but one reads that one.
@@ -35,7 +36,7 @@ impl Encoding {
             Self {
                 prefix: start.into_iter().chain(ids[tokens.start..first_scored].iter().copied()).collect(),
                 continuations: vec![ids[first_scored..tokens.end].to_vec()],
-                truncated_tokens: 0,
+                truncated_tokens: if is_end { tokens.start } else { 0 },
             }
         };
         Ok(windows.into_iter().map(encode).filter(|window| window.num_scored() > 0).collect())
@@ -129,9 +130,10 @@ pub fn continuation_bytes(request: &Request) -> Vec<usize> {
         Ask::Word { words: texts } | Ask::Choice { candidates: texts, .. } => texts.as_slice(),
         Ask::Classify { .. } | Ask::Generate { .. } | Ask::LogProb { .. } => &[],
     };
-    let parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
-    let after: usize = parts
-        .skip_while(|part| **part != Part::Blank)
+    let after: usize = request
+        .prompt
+        .parts()
+        .skip_while(|part| !part.is_blank())
         .map(|part| if let Part::Text { text, .. } = part { text.len() } else { 0 })
         .sum();
     texts.iter().map(|text| text.len() + after).collect()

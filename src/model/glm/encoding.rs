@@ -158,7 +158,8 @@ impl Encoding {
             let mask_position = context.len() as u32;
             context.push(special.gmask.unwrap_or(special.mask));
             context.extend(last_part_only.then_some(special.eos)); // as LAMBADA's questions have it
-            let context = Context { ids: context, mask_positions: vec![mask_position], truncated_tokens: 0 };
+            let truncated_tokens = if last_part_only { tokens.start } else { 0 };
+            let context = Context { ids: context, mask_positions: vec![mask_position], truncated_tokens };
             let mut encoding = with_pieces(special, context, &[ids[piece_start..tokens.end].to_vec()]);
             if let Targets::Tokens { mask, .. } = &mut encoding.targets {
                 let unscored = first_scored.saturating_sub(piece_start);

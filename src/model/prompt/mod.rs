@@ -196,10 +196,14 @@ impl Sides {
         let num_tokens = self.parts().map(|part| part.ids.len()).sum::<usize>();
         let excess = (num_tokens + besides).saturating_sub(request.max_tokens);
         let cut = match &request.ask {
-            Ask::Generate { cut: Cut::Start, .. } => {
-                truncate_start(self.a.iter_mut().chain(&mut self.b), excess)
-            }
-            _ => truncate(&mut self.a, &mut self.b, excess),
+            Ask::Generate { cut, .. } => *cut,
+            // What comes right before the end says most about it.
+            Ask::Choice { .. } if request.prompt.asks_for_the_rest() => Cut::Start,
+            _ => Cut::End,
+        };
+        let cut = match cut {
+            Cut::Start => truncate_start(self.a.iter_mut().chain(&mut self.b), excess),
+            Cut::End => truncate(&mut self.a, &mut self.b, excess),
         };
         cut.map_err(|missing| EncodingError::TooLong {
             id: request.id.clone(),

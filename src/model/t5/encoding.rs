@@ -112,7 +112,7 @@ pub fn source(
     request: &Request,
     num_answer_tokens: usize,
 ) -> Result<Source, ModelError> {
-    let mut parts = request.prompt.side_a.iter().chain(&request.prompt.side_b);
+    let mut parts = request.prompt.parts();
     let is_cloze = parts.any(Part::is_blank);
     // A vocabulary that keeps the space in the word after it has one at the start of a text, too.
     let mut request = request.clone();
