@@ -163,6 +163,16 @@ fn references_may_come_from_a_file() {
 }
 
 #[test]
+fn of_a_line_with_a_prediction_and_a_label_the_side_decides_which_counts() {
+    let lines = [json!({"id": 0, "prediction": "entailment", "label": "not_entailment"})];
+    let both = Predictions::new(&lines);
+    let file = both.file.to_str().expect("a path of text");
+    let table = both.score(&["rte", "--references", file]).success();
+    let table = String::from_utf8(table.get_output().stdout.clone()).expect("it is text");
+    assert_eq!(table.lines().nth(1).expect("a metric").split_whitespace().nth(1), Some("0.00"));
+}
+
+#[test]
 fn typographic_quotes_do_not_make_an_answer_wrong() {
     let right = Predictions::new([json!({"idx": 0, "references": ["O'Brien", "Mr O'Brien"]})]);
     let file = right.file.to_str().expect("a path of text");
@@ -251,7 +261,7 @@ fn texts_are_scored_by_named_metrics_line_by_line() {
     let words = "--metrics rouge1,rouge1_stem,sacrebleu --predictions said.txt --references right.txt";
     let done = score_in(&folder, &format!("{words} --json")).success();
     let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
-    assert!(stderr.contains("1 of 3 predictions are empty; they are scored as empty texts"), "{stderr}");
+    assert!(stderr.contains("1 of 3 predictions are empty or null; none is left out"), "{stderr}");
     let json = json_of(&done);
     assert_eq!((&json["samples"], &json["empty"], &json["failed"]), (&json!(3), &json!(1), &json!(0)));
     // Two of three words, none of none, two of three; `cats` has the stem `cat` (longer than three letters).
@@ -320,6 +330,13 @@ fn without_wordnet_meteor_has_no_synonyms_and_another_name() {
     assert_eq!(metrics.keys().collect::<Vec<_>>(), ["meteor_nltk_no_synonyms"]);
     let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
     assert!(stderr.contains("meteor_nltk needs WordNet (--wordnet DIR, or GLM_EVAL_WORDNET)"), "{stderr}");
+    // A folder that no metric asks for is not opened.
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+    command.current_dir(folder.path()).env("GLM_EVAL_WORDNET", "nowhere").arg("score");
+    command
+        .args("--metrics rouge1 --predictions said.txt --references right.txt".split(' '))
+        .assert()
+        .success();
 }
 
 #[test]
@@ -330,6 +347,7 @@ fn what_is_wrong_with_texts_is_said_in_one_line() {
         ("two.jsonl", "{\"id\": 1, \"reference\": \"a\"}\n{\"id\": 2, \"reference\": \"b\"}\n"),
         ("other.jsonl", "{\"id\": 1, \"prediction\": \"a\"}\n{\"id\": 3, \"prediction\": \"b\"}\n"),
         ("twice.jsonl", "{\"id\": 1, \"prediction\": \"a\"}\n{\"id\": 1, \"prediction\": \"b\"}\n"),
+        ("null.jsonl", "{\"id\": 1, \"label\": \"a\"}\n{\"id\": 3, \"label\": null}\n"),
         ("none.txt", ""),
     ]);
     let error = |words: &str| {
@@ -358,6 +376,14 @@ fn what_is_wrong_with_texts_is_said_in_one_line() {
         "error: twice.jsonl:2: `1` has an answer in line 1 already"
     );
     assert_eq!(rouge("none.txt", "two.txt"), "error: none.txt: the file is empty");
+    assert_eq!(
+        rouge("other.jsonl", "null.jsonl"),
+        "error: null.jsonl:2: the line has no right text: it is null"
+    );
+    assert_eq!(
+        error("--metrics word_perplexity --predictions two.txt --references two.txt"),
+        "error: word_perplexity is computed from a model's probabilities, which predictions don't have"
+    );
     assert_eq!(
         error("--metrics accuracy --predictions two.txt --references two.txt"),
         "error: accuracy compares labels; name the task whose labels they are"

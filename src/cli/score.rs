@@ -20,9 +20,9 @@ use crate::tasks::{Sample, Split, Task, TaskData};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A line of predictions is {\"id\": \"dev-0\", \"prediction\": \"entailment\"}, where `guid` or `idx` (the row's number) \
-may stand for `id`, and `label` for `prediction`; null stands for a failed sample, which counts as wrong (as an empty \
-text, where texts are compared). A line of references is {id, label}, {id, reference} or {id, references: [..]}, of which \
-the nearest counts; with --reference-key, the files of a data set are such files. Two files that end in .txt hold a text a line. Sentences within a text are parted by newlines, which \
+may stand for `id`, and `label` for `prediction`; null stands for a failed sample, which counts as wrong (by ROUGE, BLEU \
+and METEOR as an empty text). A line of references is {id, label}, {id, reference} or {id, references: [..]}, of which \
+the nearest counts, and for BLEU all; with --reference-key, the files of a data set are such files. Two files that end in .txt hold a text a line. Sentences within a text are parted by newlines, which \
 matters to rougeLsum. Files as the SuperGLUE leaderboard takes them are such files, MultiRC's nested one too.
 
 Examples:
@@ -73,6 +73,9 @@ impl Score {
     pub fn exec(self) -> anyhow::Result<ExitCode> {
         let task = self.task.as_deref().map(Task::find).transpose()?;
         let metrics = self.metrics(task.as_ref())?;
+        if let Some(metric) = metrics.iter().find(|metric| metric.reads_log_probs()) {
+            bail!("{} is computed from a model's probabilities, which predictions don't have", metric.name);
+        }
         // Answers are texts or labels, never both.
         let reads_texts = metrics[0].reads_texts;
         if let Some(other) = metrics.iter().find(|metric| metric.reads_texts != reads_texts) {
@@ -99,7 +102,7 @@ impl Score {
         let predictions = read_answers(&self.predictions, None)?;
         let references = match (&self.references, &task) {
             (Some(path), _) => {
-                let references = read_answers(path, self.reference_key.as_deref())?;
+                let references = read_answers(path, self.reference_key.as_deref())?.right_ones();
                 same_lines(&self.predictions, &predictions, path, &references)?;
                 references
             }
@@ -122,7 +125,7 @@ impl Score {
         let num_empty = num_empty(&outcomes);
         if reads_texts && num_empty > 0 {
             tracing::warn!(
-                "{num_empty} of {} predictions are empty; they are scored as empty texts",
+                "{num_empty} of {} predictions are empty or null; none is left out of the scores",
                 outcomes.len()
             );
         }
@@ -150,16 +153,18 @@ impl Score {
             }
         }
         let mut metrics = if asked.is_empty() { own } else { asked };
-        let variable = || std::env::var_os("GLM_EVAL_WORDNET").filter(|folder| !folder.is_empty());
+        let needs_wordnet = metrics.iter().any(|metric| metric.needs_wordnet());
+        let variable =
+            || std::env::var_os("GLM_EVAL_WORDNET").filter(|folder| needs_wordnet && !folder.is_empty());
         if let Some(folder) = self.wordnet.clone().or_else(|| variable().map(PathBuf::from)) {
             text::set_wordnet(WordNet::open(&folder)?);
-        } else if metrics.iter().any(|metric| metric.name == WITH_SYNONYMS) {
+        } else if needs_wordnet {
             tracing::warn!(
-                "{WITH_SYNONYMS} needs WordNet (--wordnet DIR, or GLM_EVAL_WORDNET); \
+                "meteor_nltk needs WordNet (--wordnet DIR, or GLM_EVAL_WORDNET); \
                  here is {WITHOUT_SYNONYMS} instead"
             );
             metrics.retain(|metric| metric.name != WITHOUT_SYNONYMS);
-            for metric in metrics.iter_mut().filter(|metric| metric.name == WITH_SYNONYMS) {
+            for metric in metrics.iter_mut().filter(|metric| metric.needs_wordnet()) {
                 *metric = metrics::find(WITHOUT_SYNONYMS)?;
             }
         }
@@ -193,9 +198,7 @@ impl Score {
     }
 }
 
-/// METEOR as NLTK computes it.
-const WITH_SYNONYMS: &str = "meteor_nltk";
-/// What is left of it without `WordNet`.
+/// What is left of METEOR as NLTK computes it without `WordNet`.
 const WITHOUT_SYNONYMS: &str = "meteor_nltk_no_synonyms";
 
 type Scores = Vec<(&'static Metric, Option<Measured>)>;
@@ -312,9 +315,8 @@ fn right_answer(sample: &Sample, split: Split, reads_texts: bool) -> Given {
         aliases: aliases(sample, split),
         group: sample.group.clone(),
         answer,
-        is_prediction: false,
         references,
-        line: 0, // not known here, and not needed: an official label is one of the task's
+        ..Given::default() // without a line, which is not needed: an official label is one of the task's
     }
 }
 

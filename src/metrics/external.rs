@@ -23,8 +23,10 @@ pub struct Given {
     pub group: Option<String>,
     /// A label or a text, as written.
     pub answer: Value,
-    /// Does the answer stand under `prediction`, where no right one does?
+    /// Does the answer stand under `prediction`?
     pub is_prediction: bool,
+    /// What stands under `label` beside a prediction.
+    pub label: Option<Value>,
     /// Right texts; empty where the answer is a label.
     pub references: Vec<String>,
     /// Line of the file, counted from 1.
@@ -111,6 +113,17 @@ impl Answers {
         self
     }
 
+    /// The answers of a file of references: where a line has a prediction, too, its label is the right one.
+    #[must_use]
+    pub fn right_ones(mut self) -> Self {
+        for given in &mut self.all {
+            if let Some(label) = given.label.take() {
+                (given.answer, given.is_prediction) = (label, false);
+            }
+        }
+        self
+    }
+
     /// The answers, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Given> {
         self.all.iter()
@@ -150,7 +163,8 @@ fn parse_row(row: &Map<String, Value>, line: usize) -> Result<Vec<Given>, &'stat
     let answer = answer.or(right.map(|_| Value::Null));
     let answer = answer.ok_or("`prediction`, `label`, `reference` or `references`")?;
     let is_prediction = row.contains_key("prediction") && right.is_none();
-    Ok(vec![Given { id, aliases: Vec::new(), group, answer, is_prediction, references, line }])
+    let label = row.get("label").filter(|_| is_prediction).cloned();
+    Ok(vec![Given { id, aliases: Vec::new(), group, answer, is_prediction, label, references, line }])
 }
 
 /// A line of `MultiRC`: a passage, its questions, their answers.
@@ -231,7 +245,11 @@ pub fn join(
             };
             let mut texts = reference.references.clone();
             if labels.is_empty() && texts.is_empty() {
-                texts.extend(plain(&reference.answer)); // one right text, under `label`
+                // One right text, under `label`. A task's own data may have none.
+                texts.extend(plain(&reference.answer));
+                if texts.is_empty() && reference.line > 0 {
+                    return Err(Wrong::NoText.in_file(references, reference));
+                }
             }
             let group = reference.group.clone().or_else(|| given.group.clone());
             let id = reference.id.clone();
@@ -273,6 +291,7 @@ fn meet<'a>(predictions: &'a Answers, references: &Answers) -> Result<Vec<&'a Gi
 /// What an answer should have been.
 enum Wrong<'a> {
     Text,
+    NoText,
     Reference,
     Label(&'a [String]),
 }
@@ -282,6 +301,7 @@ impl Wrong<'_> {
         let (path, line) = (file.path.clone(), given.line);
         match self {
             Self::Text => ExternalError::Lacks { path, line, lacks: "`prediction` that is a text" },
+            Self::NoText => ExternalError::Lacks { path, line, lacks: "right text: it is null" },
             Self::Reference => ExternalError::Lacks {
                 path,
                 line,

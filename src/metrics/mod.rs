@@ -127,6 +127,11 @@ impl Metric {
         matches!(self.computation, Computation::LogProbs(_))
     }
 
+    /// Does it take synonyms from `WordNet`, which has to be made known first?
+    pub fn needs_wordnet(&self) -> bool {
+        matches!(self.computation, Computation::Texts(TextMetric::Meteor { synonyms: true }))
+    }
+
     /// What its value is multiplied by where it is shown: shares are shown in percent, perplexities as they are.
     pub fn scale(&self) -> f64 {
         if self.reads_log_probs() { 1.0 } else { 100.0 }

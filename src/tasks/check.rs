@@ -69,26 +69,7 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
     if file.metrics.is_empty() {
         return problem("metrics", "a task needs at least one metric".into());
     }
-    for metric in &file.metrics {
-        // The message names the nearest and all there are.
-        let place = format!("{:?}", metric.name);
-        match metrics::find(&metric.name) {
-            Err(error) => return problem(&place, error.to_string()),
-            Ok(metric) if file.kind == Kind::Generate && !metric.reads_texts => {
-                return problem(
-                    &place,
-                    format!("{} compares labels, and here texts are answered", metric.name),
-                );
-            }
-            Ok(metric) if file.kind == Kind::LogProb && !metric.reads_log_probs() => {
-                return problem(
-                    &place,
-                    format!("{} compares answers, and here a text's probability is asked", metric.name),
-                );
-            }
-            Ok(_) => {}
-        }
-    }
+    check_metrics(file)?;
     if file.kind == Kind::Choice && file.choices.is_empty() && file.data.adapter.is_none() {
         return problem(
             "kind",
@@ -184,6 +165,29 @@ fn check_patterns(
         if let (Kind::Word, Some(label)) = (file.kind, missing) {
             return problem(&place, format!("pattern {} has no word for the label `{label}`", pattern.id));
         }
+    }
+    Ok(())
+}
+
+/// Metrics that the task's answers can be measured by.
+fn check_metrics(file: &TaskFile) -> Result<(), Problem> {
+    for metric in &file.metrics {
+        let what = match metrics::find(&metric.name) {
+            Err(error) => error.to_string(), // with the nearest name, and all there are
+            Ok(found) if found.needs_wordnet() => format!(
+                "{} needs WordNet, which a run hasn't got: name meteor_nltk_no_synonyms here, and score the texts that the \
+                 run logs with `glm-eval score --metrics {0} --wordnet DIR`",
+                found.name
+            ),
+            Ok(found) if file.kind == Kind::Generate && !found.reads_texts => {
+                format!("{} compares labels, and here texts are answered", found.name)
+            }
+            Ok(found) if file.kind == Kind::LogProb && !found.reads_log_probs() => {
+                format!("{} compares answers, and here a text's probability is asked", found.name)
+            }
+            Ok(_) => continue,
+        };
+        return Err(Problem { place: format!("{:?}", metric.name), what, near: None });
     }
     Ok(())
 }

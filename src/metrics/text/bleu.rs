@@ -73,7 +73,7 @@ impl Bleu {
     };
 
     /// Over tokens parted by white space and without smoothing, as `multi-bleu.perl` and the scripts behind the published
-    /// scores of question generation (`nqg`, `UniLM`).
+    /// scores of question generation (`nqg`, `UniLM`) compute it; these hold a question against all that have its source.
     pub const PLAIN: Self =
         Self { tokenizer: Tokenizer::None, smoothing: Smoothing::None, ..Self::SACREBLEU };
 
