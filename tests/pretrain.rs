@@ -40,6 +40,9 @@ rows = 8
 
 [checkpoints]
 every = 5
+
+[output]
+weights = "f32"
 "#;
 
 /// A folder with a configuration and a corpus of sentences that were written here.
@@ -113,7 +116,7 @@ impl Place {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What must be equal to the byte: the weights, the checkpoint, and the log but for speeds.
+    /// What must be equal to the byte: the weights in full precision, and the log but for speeds.
     fn left(&self, out: &str) -> (Vec<u8>, Vec<String>) {
         let weights = std::fs::read(self.path(out).join("model.safetensors")).expect("the weights");
         let log = std::fs::read_to_string(self.path(out).join("train_log.csv")).expect("the log");
@@ -325,6 +328,63 @@ fn a_changed_configuration_or_corpus_is_refused_with_what_differs() {
 }
 
 #[test]
+fn a_corpus_is_known_by_its_contents_and_how_they_are_read() {
+    let place = Place::new();
+    place.write("pretrain.toml", CONFIG.replace("held_out = 0.2", "held_out = 0.0"));
+    place.done("--updates 6", "model");
+    let rename = |from: &str, to: &str| std::fs::rename(place.path(from), place.path(to)).expect("a file");
+    rename("corpus/a.jsonl", "corpus/a2.jsonl");
+    place.done("--updates 6", "model");
+    // The same bytes as one text are another corpus, with tokens of its own.
+    rename("corpus/a2.jsonl", "corpus/a.txt");
+    let message = place.error("--updates 6", "model");
+    assert!(message.contains("corpus_files[0].kind was \"jsonl\", is \"txt\" now"), "{message}");
+}
+
+#[test]
+fn a_run_that_begins_replaces_nothing() {
+    let place = Place::new();
+    place.write("model/README.md", "mine");
+    let message = place.error("--updates 6", "model");
+    assert!(
+        message.contains("README.md: it is there already") && message.contains("--start-over"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read_to_string(place.path("model/README.md")).expect("a file"), "mine");
+    place.done("--updates 6 --start-over", "model");
+}
+
+#[test]
+fn held_out_text_with_nothing_to_predict_has_no_loss() {
+    let place = Place::new();
+    // Whole sentences are the blanks, and only documents to learn from have some. A digest of the text decides which is
+    // held out.
+    let share = |text: &str| {
+        let digest = glm_eval::results::hash::sha256_hex(text);
+        f64::from(u32::from_str_radix(&digest[..8], 16).expect("a number")) / 2f64.powi(32)
+    };
+    let text =
+        |i: usize, end: &str| format!("For {i} days a fox sang by the river{end} Nobody minded it{end}");
+    let learned = (0..60).map(|i| text(i, ".")).filter(|text| share(text) >= 0.2);
+    let held_out = (0..60).map(|i| text(i, "")).filter(|text| share(text) < 0.2);
+    let line = |text: String| serde_json::json!({"text": text}).to_string() + "\n";
+    place.write("corpus/a.jsonl", learned.chain(held_out).map(line).collect::<String>());
+    std::fs::remove_file(place.path("corpus/b.txt")).expect("a file");
+    let config = CONFIG.replace("mix = \"glm-doc\"", "bert_prob = 0.0\ngap_sentence_prob = 1.0");
+    place.write(
+        "pretrain.toml",
+        config.replace("max_length = 48", "max_length = 48\nacross_documents = false"),
+    );
+    let output = place.run("--updates 6", "model");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("the held-out rows have nothing to predict"), "{told}");
+    let log = std::fs::read_to_string(place.path("model/train_log.csv")).expect("the log");
+    let last: Vec<&str> = log.lines().last().expect("an update").split(',').collect();
+    assert_eq!((last[0], last[5], last[6]), ("6", "", ""));
+}
+
+#[test]
 fn what_changes_no_weight_may_be_changed() {
     let place = Place::new();
     place.done("--updates 6", "model");
@@ -344,7 +404,9 @@ fn a_loss_that_is_no_number_stops_the_run_and_leaves_the_batch() {
         .write("pretrain.toml", CONFIG.replace("learning_rate = 1e-2", "learning_rate = 1e30\nwarmup = 0.0"));
     let message = place.error("", "model");
     assert!(
-        message.contains("could not be made; its batch (rows ") && message.contains("failed_batch_"),
+        message.contains("could not be made; ")
+            && message.contains("its batch (rows ")
+            && message.contains("failed_batch_"),
         "{message}"
     );
     let entries = std::fs::read_dir(place.path("model")).expect("a folder").flatten();

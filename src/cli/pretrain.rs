@@ -30,10 +30,10 @@ use crate::tokenizer::Tokenizer;
   glm-eval pretrain --config pretrain.toml --dry-run --samples 2000 --json
   glm-eval pretrain --config pretrain.toml --corpus my-texts/ --train-tokenizer my-tokenizer.json")]
 pub struct Pretrain {
-    /// The configuration (TOML); every key is explained in src/pretrain/config.rs
+    /// The configuration (TOML); every key is explained in docs/pretraining.md
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Text to learn from: a file (.jsonl, .txt, also .zst), a folder or a pattern, in place of the configuration's; repeatable
+    /// Text to learn from: a file (.jsonl, .txt, also .zst, .parquet), a folder or a pattern, in place of the configuration's; repeatable
     #[arg(long, value_name = "PATH")]
     corpus: Vec<PathBuf>,
     /// Folder that relative paths of the configuration start from [default: `$GLM_EVAL_SHARED`, then this folder]
@@ -69,7 +69,7 @@ pub struct Pretrain {
     /// Train a vocabulary as the configuration's `[tokenizer]` says, write it to a file (tokenizer.json), and stop
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     train_tokenizer: Option<PathBuf>,
-    /// Begin anew where a run stopped, and remove its checkpoints
+    /// Begin anew where a run stopped, and remove its checkpoints and model; to go on, leave it out
     #[arg(long)]
     start_over: bool,
     /// Print what would be done and some examples, and stop

@@ -18,7 +18,8 @@ use super::parquet::{self, ParquetError};
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum CorpusError {
     /// No file by that name.
-    #[error("no corpus at `{}`: there is no such file or folder, and as a pattern it matches nothing", .pattern.display())]
+    #[error("no corpus at `{}`: there is no such file or folder, and as a pattern it matches nothing (a configuration's paths \
+         start from `--data-dir`, else from `$GLM_EVAL_SHARED`, where it is set)", .pattern.display())]
     NotFound { pattern: PathBuf },
     /// A folder without a file of a known kind.
     #[error("{}: the folder has no file that ends in {}", folder.display(), ENDINGS.join(", "))]
@@ -69,17 +70,35 @@ pub fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, CorpusError> {
     Ok(files)
 }
 
-/// What a file's name says of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Lines { is_packed: bool },
-    Text { is_packed: bool },
+/// How a file is read, which its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A document a row of JSON.
+    Lines {
+        /// By zstd?
+        is_packed: bool,
+    },
+    /// One document.
+    Text {
+        /// By zstd?
+        is_packed: bool,
+    },
+    /// A document a row of a table.
     Parquet,
 }
 
 impl Kind {
+    /// What a configuration or a cache calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lines { .. } => "jsonl",
+            Self::Text { .. } => "txt",
+            Self::Parquet => "parquet",
+        }
+    }
+
     /// `None` for names that end otherwise.
-    fn of(file: &Path) -> Option<Self> {
+    pub fn of(file: &Path) -> Option<Self> {
         let has = |file: &Path, extension: &str| {
             file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
         };

@@ -262,7 +262,11 @@ impl BlankInfilling {
                 false => ((document.len() as f64 * self.options.bert_ratio) as usize, 0),
             };
             let (mut count, mut sum) = (0, 0);
-            while count < lengths.len() && sum + lengths[count] + between * count <= room {
+            // With a `bert_ratio` near 1, many short blanks would leave no token between two of them.
+            while count < lengths.len()
+                && sum + lengths[count] + between * count <= room
+                && sum + lengths[count] + count <= document.len()
+            {
                 sum += lengths[count];
                 count += 1;
             }
@@ -623,6 +627,24 @@ mod tests {
             let example = one(&objective, &row, seed).remove(0);
             assert!(example.num_targets() >= 19, "all but [CLS] and a token: {example:?}");
             assert!(example.block_positions[example.prefix_length..].iter().all(|&place| place == 1));
+        }
+    }
+
+    #[test]
+    fn any_share_of_short_blanks_finds_room_in_short_documents() {
+        let special = Tokenizer::builtin().special().unwrap().clone();
+        let document = |length: usize| std::iter::repeat_n(100, length).chain([special.eos]);
+        let row: Vec<u32> = std::iter::once(special.cls).chain((5..10).flat_map(document)).collect();
+        for tenths in 1..=10 {
+            let options = BlankOptions {
+                bert_ratio: f64::from(tenths) / 10.0,
+                average_block_length: 1.0,
+                ..BlankOptions::default()
+            };
+            let objective = objective(options);
+            for seed in 0..100 {
+                assert!(one(&objective, &row, seed).iter().all(|example| example.num_targets() > 0));
+            }
         }
     }
 

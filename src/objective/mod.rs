@@ -21,7 +21,7 @@ pub use blank_infilling::{BlankInfilling, BlankOptions};
 pub use causal_lm::CausalLm;
 pub use draws::{Draws, shuffle};
 pub use masked_lm::{MaskedLm, MaskedLmOptions};
-pub use rows::{Documents, RowError, Rows};
+pub use rows::{Documents, MIN_LENGTH, RowError, Rows};
 pub use span_corruption::{SpanCorruption, SpanOptions};
 pub use token_cache::{CacheError, Corpus, SourceFile, TokenCache, Tokens};
 pub use vocabulary::{Vocabulary, VocabularyError};

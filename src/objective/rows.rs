@@ -59,7 +59,8 @@ pub enum RowError {
     TooShort(usize),
 }
 
-const MIN_LENGTH: usize = 8;
+/// Fewest tokens of a row.
+pub const MIN_LENGTH: usize = 8;
 
 /// Rows of documents.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::Documents;
-use crate::data::corpus::{self, CorpusError, Piece};
+use crate::data::corpus::{self, CorpusError, Kind, Piece};
 use crate::results::atomic::{AtomicFile, WriteError};
 use crate::results::hash::{Hasher, content_key, sha256_file, sha256_hex};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -62,6 +62,14 @@ pub enum CacheError {
         /// The cause.
         source: io::Error,
     },
+    /// There is no room for what is on its way.
+    #[error("{}: a temporary file can't be written; `TMPDIR` names another folder", folder.display())]
+    Temporary {
+        /// Of temporary files.
+        folder: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// It was asked to stop.
     #[error("interrupted while the corpus was tokenized; nothing was kept")]
     Interrupted,
@@ -79,7 +87,7 @@ pub struct Corpus {
 }
 
 /// A file of the corpus, as it was read.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its name, without folders.
     pub name: String,
@@ -87,6 +95,8 @@ pub struct SourceFile {
     pub bytes: u64,
     /// Of its bytes.
     pub sha256: String,
+    /// How it is read: the same bytes are one text or a row a line.
+    pub kind: Kind,
 }
 
 /// The tokens of a corpus in two parts.
@@ -102,7 +112,7 @@ pub struct Tokens {
 
 const MAGIC: &[u8; 8] = b"GLMTOKEN";
 /// Raised whenever the same corpus and tokenizer would give other files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 8 + 64 + 64;
 /// Text that is tokenized at one time.
 const BATCH_BYTES: usize = 4 << 20;
@@ -124,8 +134,8 @@ impl Corpus {
     ) -> Result<Tokens, CacheError> {
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<Vec<_>, _>>()?;
         let settings = [tokenizer.sha256().to_string(), self.text_field.clone(), self.held_out.to_string()];
-        let hashes = sources.iter().map(|source| source.sha256.as_str());
-        let key = content_key(settings.iter().map(String::as_str).chain(hashes));
+        let contents = sources.iter().flat_map(|source| [source.sha256.as_str(), source.kind.name()]);
+        let key = content_key(settings.iter().map(String::as_str).chain(contents));
         let file = |part: &str| folder.join(format!("{}_{part}.tokens", &key[..16]));
         let (train, held_out) = (file("train"), file("held_out"));
         let open = || -> Result<Tokens, String> {
@@ -208,6 +218,7 @@ fn source(file: &Path) -> Result<SourceFile, CacheError> {
         name: file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         bytes: std::fs::metadata(file).map_err(unreadable)?.len(),
         sha256: sha256_file(file).map_err(unreadable)?,
+        kind: Kind::of(file).ok_or_else(|| CorpusError::UnknownKind { file: file.into() })?,
     })
 }
 
@@ -219,7 +230,7 @@ fn is_held_out(beginning: &str, share: f64) -> bool {
 }
 
 fn temporary(source: io::Error) -> CacheError {
-    CacheError::Read { file: std::env::temp_dir(), source }
+    CacheError::Temporary { folder: std::env::temp_dir(), source }
 }
 
 /// A cache on its way to disk.
@@ -470,7 +481,7 @@ mod tests {
             (whole[..whole.len() - 1].to_vec(), "is cut short"),
             (whole[..10].to_vec(), "is cut short"),
             (vec![], "is cut short"),
-            (damaged(header + 8, 9), "is of version 9, this program writes 2"),
+            (damaged(header + 8, 9), "is of version 9, this program writes 3"),
             (damaged(header + 40, b'x'), "is of another corpus or tokenizer"),
             (damaged(header + 16, 1), "is cut short"),
             (damaged(3, 0xff), "is damaged"),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::PretrainError;
+use super::model_dir::remove;
 use crate::checkpoint;
 use crate::model::Parameters;
 use crate::train::Trainer;
@@ -162,9 +163,7 @@ impl Checkpoints {
     /// # Errors
     /// When one can't be removed.
     pub fn remove_all(&self) -> Result<(), PretrainError> {
-        self.files().into_iter().try_for_each(|file| {
-            std::fs::remove_file(&file).map_err(|source| PretrainError::Read { file: file.clone(), source })
-        })
+        self.files().iter().try_for_each(|file| remove(file))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PretrainError;
 use crate::objective::{
-    BlankInfilling, BlankOptions, CausalLm, MaskedLm, MaskedLmOptions, Objective, SpanCorruption,
+    BlankInfilling, BlankOptions, CausalLm, MIN_LENGTH, MaskedLm, MaskedLmOptions, Objective, SpanCorruption,
     SpanOptions, Vocabulary,
 };
 use crate::tokenizer::training::TrainingOptions;
@@ -415,6 +415,7 @@ impl Config {
             ("training.dtype", t.dtype != NumberFormat::F16, "f32 or bf16"),
             ("corpus.files", !self.corpus.files.is_empty(), "at least one file, folder or pattern"),
             ("corpus.held_out", below_one(self.corpus.held_out), "from 0 to below 1"),
+            ("rows.max_length", self.rows.max_length >= MIN_LENGTH, "at least 8"),
             ("evaluation.every", self.evaluation.every > 0, "at least 1"),
             ("evaluation.rows", self.evaluation.rows > 0, "at least 1"),
             ("checkpoints.every", self.checkpoints.every > 0, "at least 1"),
@@ -462,6 +463,25 @@ mod tests {
         assert_eq!(json["objective"]["kind"], "blank_infilling");
         assert_eq!(json["objective"]["average_block_length"], 3.0);
         assert_eq!(json["training"]["decay"], "cosine");
+    }
+
+    #[test]
+    fn the_page_about_the_configuration_has_every_key_and_its_default() {
+        let page = include_str!("../../docs/pretraining.md");
+        let (_, rest) = page.split_once("```toml\n").expect("a configuration");
+        let (shown, _) = rest.split_once("```").expect("its end");
+        let documented: Config = toml::from_str(shown).expect("it is a configuration");
+        let mut least = read("[objective]\nkind = \"blank_infilling\"\n").expect("it is a configuration");
+        // What has to be there.
+        least.corpus.files.clone_from(&documented.corpus.files);
+        least.training.updates = documented.training.updates;
+        assert_eq!(documented, least);
+        let mut tables = toml::Table::try_from(&least).expect("it was read from TOML");
+        tables.insert("tokenizer".into(), toml::Value::try_from(&least.tokenizer).expect("likewise"));
+        let keys = tables.values().filter_map(toml::Value::as_table).flat_map(toml::Table::keys);
+        for key in keys {
+            assert!(shown.contains(&format!("\n{key} = ")), "{key}");
+        }
     }
 
     #[test]

@@ -58,21 +58,35 @@ pub enum PretrainError {
     /// A checkpoint that lacks something.
     #[error("{}: {problem}", file.display())]
     Damaged { file: PathBuf, problem: String },
+    /// A file of an earlier run can't be removed.
+    #[error("{}: can't be removed", file.display())]
+    Remove { file: PathBuf, source: io::Error },
+    /// There is something already.
+    #[error(
+        "{}: it is there already, without a checkpoint to go on from; give another `--output-path`, or pass \
+         `--start-over`, which removes it",
+        .0.display()
+    )]
+    Taken(PathBuf),
+    /// The model can't be written.
+    #[error("training has ended, but the weights can't be written; the same command writes them")]
+    Weights(#[source] CheckpointError),
     /// An output file can't be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// An update could not be made.
     #[error(
-        "update {update} could not be made; its batch (rows {first_row} to {last_row}) is in {}, and the state before it \
-         in {}; with a lower `training.learning_rate` start over, or look at the batch",
-        batch.display(), state.display()
+        "update {update} could not be made; with a lower `training.learning_rate` start over, or look at the batch\
+         \n  its batch (rows {first_row} to {last_row}): {batch}\n  the state before it: {state}"
     )]
     Update {
         update: u64,
         first_row: u64,
         last_row: u64,
-        batch: PathBuf,
-        state: PathBuf,
+        /// Its file, or why there is none.
+        batch: String,
+        /// Likewise.
+        state: String,
         source: candle_core::Error,
     },
     /// The loss on held-out text could not be computed.
@@ -87,8 +101,12 @@ pub enum PretrainError {
     )]
     NoTargets(u64),
     /// It was asked to stop.
-    #[error("interrupted after update {update}; the state is in {}, the same command goes on from there", state.display())]
-    Interrupted { update: u64, state: PathBuf },
+    #[error(
+        "interrupted after update {update}; the state is in {}, the same command{} goes on from there",
+        state.display(),
+        if *start_over { " without `--start-over`" } else { "" }
+    )]
+    Interrupted { update: u64, state: PathBuf, start_over: bool },
     /// Another run writes there.
     #[error("{}: another run is writing here; wait for it, or give another `--output-path`", .0.display())]
     Locked(PathBuf),

@@ -1,11 +1,11 @@
 //! `train_log.csv`: a line an update.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use super::PretrainError;
-use crate::results::atomic::AtomicFile;
+use crate::results::atomic::{AtomicFile, WriteError};
 
 /// One update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +69,9 @@ impl Line {
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
+    /// Bytes of whole lines.
+    end: u64,
 }
 
 impl Log {
@@ -78,7 +80,7 @@ impl Log {
     /// # Errors
     /// When the file can't be read or written.
     pub fn resume(path: &Path, updates: u64) -> Result<Self, PretrainError> {
-        let failed = |source| PretrainError::Read { file: path.into(), source };
+        let failed = |source| unwritten(path, source);
         let mut kept = AtomicFile::create(path)?;
         let mut write = |line: &str| writeln!(kept, "{line}");
         write(HEADER).map_err(failed)?;
@@ -89,16 +91,23 @@ impl Log {
         }
         kept.commit()?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        Ok(Self { path: path.into(), file: BufWriter::new(file) })
+        let end = file.metadata().map_err(failed)?.len();
+        Ok(Self { path: path.into(), file, end })
     }
 
     /// Adds a line, which is on its way to the disk afterwards.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// When the disk is full; nothing of the line is left then.
     pub fn add(&mut self, line: Line) -> Result<(), PretrainError> {
-        let written = writeln!(self.file, "{}", line.to_csv()).and_then(|()| self.file.flush());
-        written.map_err(|source| PretrainError::Read { file: self.path.clone(), source })
+        let text = line.to_csv() + "\n";
+        if let Err(source) = self.file.write_all(text.as_bytes()) {
+            // Where this fails, too, half a line is left, which readers pass over.
+            let _ = self.file.set_len(self.end);
+            return Err(unwritten(&self.path, source));
+        }
+        self.end += text.len() as u64;
+        Ok(())
     }
 
     /// Brings all lines to the disk.
@@ -106,9 +115,13 @@ impl Log {
     /// # Errors
     /// When the disk is full.
     pub fn sync(&mut self) -> Result<(), PretrainError> {
-        let synced = self.file.get_ref().sync_data();
-        synced.map_err(|source| PretrainError::Read { file: self.path.clone(), source })
+        let synced = self.file.sync_data();
+        synced.map_err(|source| unwritten(&self.path, source))
     }
+}
+
+fn unwritten(path: &Path, source: std::io::Error) -> PretrainError {
+    WriteError::Write { path: path.into(), source }.into()
 }
 
 /// The lines of a log; one that is no line of a log is left out.

@@ -37,8 +37,8 @@ pub use vocabulary::train_tokenizer;
 use crate::eval::{Progress, Stop};
 use crate::machine;
 use crate::nn::Dropout;
-use crate::objective::{Documents, Example, Objective, Rows, TokenCache, Tokens, Vocabulary};
-use crate::results::atomic::WriteError;
+use crate::objective::{Documents, Example, Objective, Rows, SourceFile, TokenCache, Tokens, Vocabulary};
+use crate::results::atomic::{self, WriteError};
 use crate::tokenizer::Tokenizer;
 use crate::train::{Trainer, Update};
 
@@ -152,49 +152,63 @@ impl Pretraining<'_> {
         let folder = self.folder.join("checkpoints");
         let _lock = lock(&folder)?;
         let checkpoints = Checkpoints::new(folder, config.checkpoints.keep, self.identity());
+        // What can't be is found before anything is removed.
+        let vocabulary = Arc::new(Vocabulary::new(&self.tokenizer)?);
+        let batches = train_batches(config, self.tokens.train.clone(), vocabulary.clone(), &*self.objective)?;
+        let held_out = self.held_out(vocabulary)?;
         if start_over {
             checkpoints.remove_all()?;
+            self.remove_model()?;
             self.remove_failed_batches();
         }
         let parameters = self.network.parameters();
         let mut trainer = Trainer::new(parameters, config.training.adamw(), config.training.schedule())
             .map_err(PretrainError::Tensor)?;
         let tell = |line: &str| self.progress.note(line);
-        let mut position = checkpoints.resume(parameters, &mut trainer, &tell)?.unwrap_or_default();
-        if position.updates > 0 {
-            tell(&format!("going on after update {}", position.updates));
+        let resumed = checkpoints.resume(parameters, &mut trainer, &tell)?;
+        match resumed {
+            None => self.check_free()?,
+            Some(position) => tell(&format!("going on after update {}", position.updates)),
         }
+        let mut position = resumed.unwrap_or_default();
+        atomic::remove_leftovers(&self.folder);
         let mut log = Log::resume(&self.log_file(), position.updates)?;
         // For the log's shares; a machine that can't be measured is no reason not to train.
         let peak = machine::peak_flops_per_sec(config.training.dtype.dtype(), &self.device, PEAK_SECS).ok();
-        let vocabulary = Arc::new(Vocabulary::new(&self.tokenizer)?);
-        let batches = train_batches(config, self.tokens.train.clone(), vocabulary.clone(), &*self.objective)?;
-        let held_out = self.held_out(vocabulary)?;
 
         self.progress.begin("training", config.training.updates);
         self.progress.advance(position.updates, "");
         let numbers = position.updates..config.training.updates;
         let trained = batches.beside(numbers, |receiver| {
-            let mut told = Instant::now();
-            let mut is_saved = position.updates > 0;
+            let (mut told, mut clock) = (Instant::now(), Instant::now());
+            let (mut is_saved, mut is_log_cut) = (position.updates > 0, false);
             for batch in receiver {
                 if self.stop.is_asked() {
                     let state = match is_saved {
                         true => checkpoints.file(position.updates),
                         false => checkpoints.save(position, parameters, &trainer)?,
                     };
-                    return Err(PretrainError::Interrupted { update: position.updates, state });
+                    return Err(PretrainError::Interrupted { update: position.updates, state, start_over });
                 }
                 let start = Instant::now();
                 let update = self.update(&batch, &mut trainer, position, &checkpoints)?;
                 let mut line = self.line(&batch, update, &mut position, start.elapsed().as_secs_f64(), peak);
                 let is_last = position.updates == config.training.updates;
                 if is_last || position.updates.is_multiple_of(config.evaluation.every) {
-                    line.held_out_loss =
-                        held_out.as_ref().map(|rows| self.measure(rows, position)).transpose()?;
+                    let rows = held_out.as_ref();
+                    line.held_out_loss = rows.map_or(Ok(None), |rows| self.measure(rows, position))?;
                 }
-                log.add(line)?;
-                position.secs += start.elapsed().as_secs_f64();
+                if let Err(error) = log.add(line) {
+                    let failed =
+                        format!("warning: {error}{}; the log lacks update {}", causes(&error), line.update);
+                    // Once: a disk that is full stays so for a while.
+                    if !std::mem::replace(&mut is_log_cut, true) {
+                        self.progress.note(&failed);
+                    }
+                }
+                // Waiting for the batch and the last checkpoint are part of it.
+                position.secs += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
                 is_saved = is_last || position.updates.is_multiple_of(config.checkpoints.every);
                 if is_saved {
                     log.sync()?;
@@ -220,7 +234,7 @@ impl Pretraining<'_> {
     /// What a run that goes on must have in common with the one that stopped.
     fn identity(&self) -> Value {
         let mut config = serde_json::to_value(self.shown_config()).expect("numbers and texts");
-        // These change no weight; the files' contents count, not their names.
+        // These change no weight; the files' contents and kinds count, not their names.
         for (table, key) in [
             ("", "evaluation"),
             ("", "checkpoints"),
@@ -234,7 +248,8 @@ impl Pretraining<'_> {
             }
         }
         if let Value::Object(object) = &mut config {
-            object.insert("corpus_files".into(), json!(self.tokens.sources));
+            let contents = |source: &SourceFile| json!({"sha256": source.sha256, "kind": source.kind.name()});
+            object.insert("corpus_files".into(), self.tokens.sources.iter().map(contents).collect());
             object.insert("tokenizer_sha256".into(), json!(self.tokenizer.sha256()));
         }
         config
@@ -276,10 +291,10 @@ impl Pretraining<'_> {
         }
         let dropout = Dropout::new(self.config.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number);
         let parts = batch.parts(self.config.training.tokens_per_part);
-        let losses = parts.into_iter().map(|part| {
-            let share = part.iter().map(Example::num_targets).sum::<usize>() as f64 / num_targets as f64;
-            let (network, dropout) = (&self.network, &dropout);
-            move || Ok::<_, candle_core::Error>((network.loss(part, dropout)?, share))
+        let losses = parts.into_iter().filter_map(|part| {
+            let here: usize = part.iter().map(Example::num_targets).sum();
+            let (network, dropout, share) = (&self.network, &dropout, here as f64 / num_targets as f64);
+            (here > 0).then_some(move || Ok::<_, candle_core::Error>((network.loss(part, dropout)?, share)))
         });
         let parameters = self.network.parameters();
         match trainer.update(parameters, losses) {
@@ -293,13 +308,16 @@ impl Pretraining<'_> {
                     "text": batch.examples.iter().map(|e| self.tokenizer.decode(&e.targets).ok()).collect::<Vec<_>>(),
                 });
                 let bytes = serde_json::to_vec(&contents).expect("numbers and texts");
-                crate::results::atomic::write(&file, &bytes)?;
+                // What can't be kept is told, and hides nothing of why the update failed.
+                let batch_file = atomic::write(&file, &bytes).map(|()| file);
+                let state = checkpoints.save(position, parameters, trainer);
                 Err(PretrainError::Update {
                     update: number,
                     first_row: batch.rows.start,
                     last_row: batch.rows.end - 1,
-                    batch: file,
-                    state: checkpoints.save(position, parameters, trainer)?,
+                    batch: batch_file
+                        .map_or_else(|error| error.to_string(), |file| file.display().to_string()),
+                    state: state.map_or_else(|error| error.to_string(), |file| file.display().to_string()),
                     source,
                 })
             }
@@ -334,8 +352,12 @@ impl Pretraining<'_> {
         }
     }
 
-    /// The mean loss over the targets of held-out rows.
-    fn measure(&self, held_out: &Batches<'_, TokenCache>, position: Position) -> Result<f64, PretrainError> {
+    /// The mean loss over the targets of held-out rows; `None` where these have none.
+    fn measure(
+        &self,
+        held_out: &Batches<'_, TokenCache>,
+        position: Position,
+    ) -> Result<Option<f64>, PretrainError> {
         let failed = |source| PretrainError::Evaluation { update: position.updates, source };
         let num_batches = self.config.evaluation.rows.div_ceil(HELD_OUT_BATCH) as u64;
         let (mut sum, mut count) = (0.0, 0);
@@ -343,12 +365,20 @@ impl Pretraining<'_> {
             let batch = held_out.get(number);
             for part in batch.parts(self.config.training.tokens_per_part) {
                 let num_targets: usize = part.iter().map(Example::num_targets).sum();
+                if num_targets == 0 {
+                    continue;
+                }
                 let loss = self.network.loss(part, &Dropout::off()).and_then(|loss| loss.to_scalar::<f32>());
                 sum += f64::from(loss.map_err(failed)?) * num_targets as f64;
                 count += num_targets;
             }
         }
-        Ok(sum / f64::from(count.max(1) as u32))
+        if count == 0 {
+            self.progress
+                .note("warning: the held-out rows have nothing to predict; more `evaluation.rows` may have");
+            return Ok(None);
+        }
+        Ok(Some(sum / count as f64))
     }
 
     /// Saves; a full disk ends a run only when it was the last chance. Was it saved?
@@ -363,11 +393,9 @@ impl Pretraining<'_> {
             Ok(_) => Ok(true),
             Err(error) if is_last => Err(error),
             Err(error) => {
-                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-                let causes: Vec<String> = causes.map(|cause| format!(": {cause}")).collect();
                 self.progress.note(&format!(
                     "warning: after update {} {error}{}; training goes on, and the next checkpoint is tried after {} more",
-                    position.updates, causes.concat(), self.config.checkpoints.every
+                    position.updates, causes(&error), self.config.checkpoints.every
                 ));
                 Ok(false)
             }
@@ -388,6 +416,12 @@ impl Pretraining<'_> {
             duration(left),
         )
     }
+}
+
+/// `: cause: its cause`.
+fn causes(error: &PretrainError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.map(|cause| format!(": {cause}")).collect::<Vec<_>>().concat()
 }
 
 /// `2 h 05 min`, `7 min`, `12 s`.

@@ -1,12 +1,13 @@
 //! What a run leaves: a model directory, with a README that says how it came about, and the loss curve.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
 use super::log::{self, Line};
 use super::network::to_settings;
-use super::{Position, PretrainError, Pretraining, plot};
+use super::{Config, Position, PretrainError, Pretraining, plot};
 use crate::checkpoint;
 use crate::results::atomic;
 
@@ -23,7 +24,22 @@ pub struct About {
     pub git_hash: Option<String>,
 }
 
+/// What makes a folder a model. A run that was killed before its first checkpoint has left a log and none of these.
+const OF_A_MODEL: [&str; 3] = ["model.safetensors", "config.json", "README.md"];
+
 impl Pretraining<'_> {
+    /// A run that begins replaces nothing.
+    pub(super) fn check_free(&self) -> Result<(), PretrainError> {
+        let files = OF_A_MODEL.map(|name| self.folder.join(name));
+        files.into_iter().find(|file| file.exists()).map_or(Ok(()), |file| Err(PretrainError::Taken(file)))
+    }
+
+    /// Removes an earlier run's model, so that it isn't taken for that of the next one.
+    pub(super) fn remove_model(&self) -> Result<(), PretrainError> {
+        let files = OF_A_MODEL.map(|name| self.folder.join(name)).into_iter();
+        files.filter(|file| file.exists()).try_for_each(|file| remove(&file))
+    }
+
     /// Writes the model directory's files, each whole or not at all; the weights last but for the README. `peak` is the
     /// machine's, in floating-point operations a second, as it was measured before training.
     pub(super) fn write_model(&self, position: Position, peak: Option<f64>) -> Result<(), PretrainError> {
@@ -37,7 +53,9 @@ impl Pretraining<'_> {
         atomic::write(&file("config.json"), &json)?;
         atomic::write(&file("tokenizer.json"), self.tokenizer.to_json().as_bytes())?;
         let config = toml::to_string(&self.shown_config()).expect("it was read from TOML");
-        atomic::write(&file("pretrain.toml"), config.as_bytes())?;
+        if !self.is_told_by(&file("pretrain.toml")) {
+            atomic::write(&file("pretrain.toml"), config.as_bytes())?;
+        }
         let format = self.config.output.weights;
         let mut weights = std::collections::BTreeMap::new();
         for (weight, var) in self.network.parameters().iter() {
@@ -51,9 +69,21 @@ impl Pretraining<'_> {
             })?;
             weights.insert(weight.to_string(), stored);
         }
-        checkpoint::write_safetensors(&file("model.safetensors"), &weights)?;
+        checkpoint::write_safetensors(&file("model.safetensors"), &weights)
+            .map_err(PretrainError::Weights)?;
         atomic::write(&file("README.md"), self.readme(&name, position, peak, &lines, &config).as_bytes())?;
         Ok(())
+    }
+
+    /// Does a file say what the run was told, wherever its corpus lies? It may have comments of whoever wrote it.
+    fn is_told_by(&self, file: &Path) -> bool {
+        let mut shown = self.shown_config();
+        Config::read(file).is_ok_and(|mut config| {
+            config.corpus.files.clone_from(&shown.corpus.files);
+            config.model.tokenizer.clone_from(&shown.model.tokenizer);
+            shown.tokenizer.clone_from(&config.tokenizer); // no run looks at it
+            config == shown
+        })
     }
 
     fn readme(
@@ -124,6 +154,12 @@ impl Pretraining<'_> {
             held_out_tokens as f64 / 1e6,
         )
     }
+}
+
+/// Removes a file.
+pub(super) fn remove(file: &Path) -> Result<(), PretrainError> {
+    let failed = |source| PretrainError::Remove { file: file.into(), source };
+    std::fs::remove_file(file).map_err(failed)
 }
 
 /// A weight in the number format that ships; `None` where one of its values is beyond it.

@@ -34,7 +34,9 @@ pub fn train_tokenizer(
             of_file += text.len();
             batch_bytes += text.len();
             of_document = if piece.is_last { 0 } else { of_document + text.len() };
-            batch.push(text);
+            if !text.is_empty() {
+                batch.push(text);
+            }
             if batch_bytes >= BATCH_BYTES {
                 batch_bytes = 0;
                 count(&mut batch, options, &mut counts)?;
