@@ -181,6 +181,12 @@ fn names_that_nothing_has() {
         ("run rte --patterns 9", &["there is no pattern 9"]),
         ("run rte --limitt 3", &["unexpected argument '--limitt'", "--limit"]),
         ("run rte --epochs 0", &["--epochs 0", "zero-shot"]),
+        ("run rte --seeds 1,2,1", &["--seeds: 1 stands there twice"]),
+        ("run rte --learning-rate nan", &["--learning-rate", "it is not a number"]),
+        ("run rte --mode few-shot -f 18446744073709551615", &["--num-fewshot", "from 1 to 1000"]),
+        ("run rte --head text-to-text", &["glm-tiny is no text-to-text model"]),
+        ("fill hello --beams 18446744073709551615", &["num_beams must be from 1 to 1000"]),
+        ("fill hello --max-new-tokens 5000", &["--max-new-tokens 5000: glm-tiny has 1024 positions"]),
         ("run rte --device gpu", &["expected auto, cpu or cuda:N"]),
         ("ls task", &["'tasks'"]),
         ("validate {}/none", &["/none: can't be read"]),
@@ -416,6 +422,19 @@ fn a_prompt_that_cannot_be_cut_to_the_length_is_named() {
         2,
         &["dev-0: the prompt is", "too long for 3"],
     );
+}
+
+#[test]
+fn a_run_that_could_score_no_sample_leaves_no_record() {
+    let scratch = Scratch::new();
+    let says = ["rte: none of its 8 samples could be scored", "raise `--max-length`"];
+    scratch.fails(
+        &format!("run rte --mode zero-shot --max-length 3 --data-dir {DATA} -o {{}}/out"),
+        2,
+        &says,
+    );
+    let left = fs::read_dir(scratch.0.path().join("out/glm-tiny")).expect("the run's folder").flatten();
+    assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().starts_with("results_")));
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub enum RowError {
     #[error("{}: can't be read", file.display())]
     Unreadable { file: PathBuf, source: io::Error },
     /// The file holds no row.
-    #[error("{}: the file is empty; download it again", file.display())]
+    #[error("{}: the file is empty", file.display())]
     Empty { file: PathBuf },
     /// One line is longer than [`MAX_LINE_BYTES`].
     #[error("{}:{line}: the line is longer than {limit} bytes; is this a JSON Lines file?", file.display())]
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_file_line_and_place() {
         let error = |bytes: &[u8]| read(bytes).expect_err("it is broken");
-        assert_eq!(error(b""), "val.jsonl: the file is empty; download it again");
+        assert_eq!(error(b""), "val.jsonl: the file is empty");
         assert_eq!(
             error(b"{\"a\": 1}\n{\"a\": \"cut"),
             "val.jsonl:2:10: the line ends in the middle of a JSON value; is the file cut short?"

@@ -25,7 +25,7 @@ impl FewShot {
         let samples = evaluation.task.samples(&evaluation.data, Split::Train, &evaluation.form)?;
         // Reservoir sampling: memory does not grow with the training set.
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut drawn: Vec<(String, String)> = Vec::with_capacity(count);
+        let mut drawn: Vec<(String, String)> = Vec::new();
         let solved = samples.filter_map(|sample| match sample {
             Ok(sample) => solution(&sample).map(|text| Ok((sample.guid, text))),
             Err(error) => Some(Err(error)),
@@ -45,10 +45,10 @@ impl FewShot {
         Ok(Self { examples: drawn })
     }
 
-    /// Puts as many examples in front of a request as fit without cutting more of its own text.
-    pub fn prepend(&self, model: &dyn LanguageModel, request: Request, guid: &str) -> Request {
+    /// Puts as many examples in front of a request as fit without cutting more of its own text, and says how many.
+    pub fn prepend(&self, model: &dyn LanguageModel, request: Request, guid: &str) -> (Request, usize) {
         if self.examples.is_empty() {
-            return request;
+            return (request, 0);
         }
         let truncated = |request: &Request| model.cost(request).ok().map(|cost| cost.truncated);
         let alone = truncated(&request);
@@ -61,10 +61,10 @@ impl FewShot {
                 .map(|text| Part::Text { text: format!("{text}\n"), shortenable: false });
             longer.prompt.side_a.splice(0..0, parts);
             if alone.is_some() && truncated(&longer) == alone {
-                return longer;
+                return (longer, count);
             }
         }
-        request
+        (request, 0)
     }
 }
 
@@ -75,7 +75,7 @@ fn solution(sample: &Sample) -> Option<String> {
         Ask::Choice { candidates, .. } => candidates.get(sample.label?).or(candidates.first())?,
         Ask::Classify { .. } | Ask::Generate { .. } | Ask::LogProb { .. } => return None,
     };
-    let parts = sample.request.prompt.side_a.iter().chain(&sample.request.prompt.side_b);
+    let parts = sample.request.prompt.parts();
     Some(
         parts
             .map(|part| if let Part::Text { text, .. } = part { text } else { right })

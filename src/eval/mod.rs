@@ -88,6 +88,17 @@ pub enum EvalError {
         /// The cause.
         source: Box<ModelError>,
     },
+    /// A record would look like a score.
+    #[error(
+        "{task}: none of its {samples} samples could be scored (the first failure stands above); where prompts don't fit, \
+         raise `--max-length`"
+    )]
+    NothingScored {
+        /// The task.
+        task: String,
+        /// How many it has.
+        samples: usize,
+    },
     /// Weights or optimizer could not be kept.
     #[error(transparent)]
     State(Box<StateError>),

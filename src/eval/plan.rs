@@ -299,6 +299,13 @@ fn form_of(
     if let Some(problem) = decoding.as_ref().and_then(Decoding::problem) {
         return Err(EvalError::Recipe(format!("{}: {problem}", task.name)));
     }
+    let family = model.architecture.family();
+    if settings.head == Some(Head::TextToText) && !matches!(family, Family::T5 | Family::Bart) {
+        return Err(EvalError::Impossible(format!(
+            "--head text-to-text: {} is no text-to-text model; T5 and BART are",
+            model.name
+        )));
+    }
     Ok(Form {
         pattern,
         head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),

@@ -234,7 +234,15 @@ impl Run<'_> {
         extent: Option<Extent>,
     ) -> Result<TaskRecord, EvalError> {
         let task = &evaluation.task;
-        let (data, notes, is_official) = self.data_files(job, evaluation)?;
+        let (data, mut notes, is_official) = self.data_files(job, evaluation)?;
+        let asked = self.settings.num_fewshot;
+        let per_sample =
+            totals.shots as f64 / (extent.map_or(0, |extent| extent.samples) * runs.len()).max(1) as f64;
+        if per_sample < asked as f64 {
+            notes.push(format!(
+                "{asked} examples were asked for, and {per_sample:.1} a sample fit, on average"
+            ));
+        }
         // It was counted on the complete validation set, and says nothing about other rows.
         let is_whole = is_official && evaluation.split == Split::Val && self.settings.limit.is_none();
         let chance_level = task.chance.majority.or(task.chance.random).filter(|_| is_whole);

@@ -43,6 +43,9 @@ pub(super) struct Totals {
     pub truncated: u64,
     pub flops: u64,
     pub failed: usize,
+    /// Examples in front of all samples together.
+    #[serde(default)]
+    pub shots: usize,
     #[serde(default)]
     pub texts: TextCounts,
     pub secs: f64,
@@ -55,6 +58,7 @@ impl Totals {
         self.truncated += other.truncated;
         self.flops += other.flops;
         self.failed += other.failed;
+        self.shots += other.shots;
         self.texts.add(other.texts);
         self.secs += other.secs;
     }
@@ -146,6 +150,10 @@ impl Run<'_> {
             self.progress.advance(window.len() as u64, &format!("{rate:.0} tokens/s"));
         }
         self.progress.end();
+        if outcomes.len() > 1 && outcomes.iter().all(|outcome| outcome.prediction == Prediction::None) {
+            let (task, samples) = (evaluation.name.clone(), outcomes.len());
+            return Err(EvalError::NothingScored { task, samples });
+        }
         (scored.scores, scored.intervals) = measured(evaluation, &outcomes)?;
         for (way, predictions) in normalized {
             if predictions.len() == outcomes.len() {
@@ -171,7 +179,8 @@ impl Run<'_> {
         let mut failures = Vec::new();
         let mut asked: Vec<(usize, Request, Cost)> = Vec::with_capacity(samples.len());
         for (index, sample) in samples.iter().enumerate() {
-            let request = few_shot.prepend(model, self.asked(sample), &sample.guid);
+            let (request, shots) = few_shot.prepend(model, self.asked(sample), &sample.guid);
+            totals.shots += shots;
             match model.cost(&request) {
                 Ok(cost) => {
                     totals.computed += cost.computed as u64;

@@ -8,7 +8,8 @@
 //! A kill can tear the last line; it is then dropped and its unit done again. A damaged line anywhere else
 //! is an error: somebody else wrote there.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -129,6 +130,8 @@ pub struct Journal {
     /// Bytes of whole lines.
     end: u64,
     places: HashMap<String, Place>,
+    /// Units that were there on opening and have not been asked for.
+    unread: RefCell<HashSet<String>>,
     torn_bytes: u64,
     lock: PathBuf,
     _lock: File,
@@ -149,9 +152,10 @@ impl Journal {
         let lock = path.with_extension("lock");
         let held = take_lock(&path, &lock)?;
         let file = open_file(&path)?;
-        let mut journal =
-            Self { path, file, end: 0, places: HashMap::new(), torn_bytes: 0, lock, _lock: held };
+        let (places, unread) = (HashMap::new(), RefCell::default());
+        let mut journal = Self { path, file, end: 0, places, unread, torn_bytes: 0, lock, _lock: held };
         journal.load()?;
+        journal.unread = RefCell::new(journal.places.keys().cloned().collect());
         Ok(journal)
     }
 
@@ -161,6 +165,7 @@ impl Journal {
     /// If the file was damaged since it was opened, or the payload isn't a `T`.
     pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>, JournalError> {
         let Some(&Place { offset, length }) = self.places.get(key) else { return Ok(None) };
+        self.unread.get_mut().remove(key);
         let mut bytes = vec![0; length];
         let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
         read.map_err(io_error(&self.path, "read"))?;
@@ -176,7 +181,13 @@ impl Journal {
 
     /// Is there a finished unit under this key?
     pub fn contains(&self, key: &str) -> bool {
+        self.unread.borrow_mut().remove(key);
         self.places.contains_key(key)
+    }
+
+    /// Units that were there on opening and have not been asked for: of another run, if the run is over.
+    pub fn num_unread(&self) -> usize {
+        self.unread.borrow().len()
     }
 
     /// Number of finished units.
@@ -214,15 +225,32 @@ impl Journal {
         Ok(())
     }
 
-    /// Puts what is there under another name and begins with nothing; other runs stay locked out.
+    /// Puts what is there under a free name beside it, which is returned, and begins with nothing; other runs stay locked
+    /// out.
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn set_aside(&mut self, aside: &Path) -> Result<(), JournalError> {
-        fs::rename(&self.path, aside).map_err(io_error(&self.path, "set aside"))?;
+    pub fn set_aside(&mut self) -> Result<PathBuf, JournalError> {
+        let name = |number: u64| match number {
+            1 => self.path.with_extension("jsonl.old"),
+            number => self.path.with_extension(format!("jsonl.old{number}")),
+        };
+        let aside = (1..u64::MAX).map(name).find(|path| !path.exists()).expect("some number is free");
+        fs::rename(&self.path, &aside).map_err(io_error(&self.path, "set aside"))?;
+        self.begin_anew()?;
+        Ok(aside)
+    }
+
+    /// Forgets what is there; other runs stay locked out.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn begin_anew(&mut self) -> Result<(), JournalError> {
         self.file = open_file(&self.path)?;
+        self.file.set_len(0).map_err(io_error(&self.path, "begun"))?;
         (self.end, self.torn_bytes) = (0, 0);
         self.places.clear();
+        self.unread.get_mut().clear();
         self.begin()
     }
 
@@ -381,6 +409,24 @@ mod tests {
 
     fn get(journal: &mut Journal, key: &str) -> Option<Vec<f64>> {
         journal.get(key).unwrap()
+    }
+
+    #[test]
+    fn what_is_set_aside_replaces_nothing_and_what_was_not_asked_for_is_counted() {
+        let (_folder, path) = three_units();
+        let mut journal = Journal::open(&path).unwrap();
+        assert_eq!(journal.num_unread(), 3);
+        get(&mut journal, "a");
+        assert!(journal.contains("c") && journal.num_unread() == 1);
+        let first = journal.set_aside().unwrap();
+        assert_eq!((journal.len(), journal.num_unread()), (0, 0));
+        journal.append("d", "batch", &1).unwrap();
+        let second = journal.set_aside().unwrap();
+        journal.append("e", "batch", &1).unwrap();
+        journal.begin_anew().unwrap();
+        drop(journal);
+        let units = |path: &Path| Journal::open(path).unwrap().len();
+        assert_eq!([units(&first), units(&second), units(&path)], [3, 1, 0]);
     }
 
     #[test]

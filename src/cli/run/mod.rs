@@ -94,7 +94,18 @@ impl Run {
         for ((model, jobs), journal) in models.iter().zip(&plans).zip(&mut journals) {
             records.push(self.run_model(model, jobs, &settings, journal, is_suite, &here)?);
         }
-        journals.into_iter().try_for_each(Journal::remove)?;
+        for mut journal in journals {
+            let unread = journal.num_unread();
+            if unread > 0 {
+                let aside = journal.set_aside()?;
+                tracing::warn!(
+                    "{unread} finished units of the run that was to be resumed belong to other settings or tasks; they are \
+                     kept in {}",
+                    aside.display()
+                );
+            }
+            journal.remove()?;
+        }
         table::write_records(&mut out, &records.iter().map(|(record, _)| record).collect::<Vec<_>>())?;
         records.iter().try_for_each(|(_, file)| writeln!(out, "Record: {}", file.display()))?;
         Ok(ExitCode::SUCCESS)
@@ -138,24 +149,23 @@ impl Run {
         Ok((files.contents, files.record))
     }
 
-    /// Opens the journal; without `--resume` an unfinished one is set aside, not lost.
+    /// Opens the journal; without `--resume` one with finished units is set aside, not lost.
     fn journal(&self, model: &ModelSource) -> anyhow::Result<Journal> {
         let folder = run_folder(&self.args.output_path, &model.name);
         let mut journal = Journal::open(folder.join("journal.jsonl"))?;
         atomic::remove_leftovers(&folder);
-        match (self.args.resume, journal.is_empty()) {
-            (true, true) => {
-                tracing::warn!("{}: no unfinished run to resume; starting anew", folder.display());
-            }
-            (false, false) => {
-                let aside = folder.join("journal.jsonl.old");
-                journal.set_aside(&aside)?;
+        match (self.args.resume, journal.len()) {
+            (true, 0) => tracing::warn!("{}: no unfinished run to resume; starting anew", folder.display()),
+            (true, _) | (false, 0) => {}
+            // It had only begun.
+            (false, 1) => journal.begin_anew()?,
+            (false, _) => {
+                let aside = journal.set_aside()?;
                 tracing::warn!(
-                    "an unfinished run was set aside as {}; `--resume` would have gone on with it",
+                    "an unfinished run was set aside as {}; renamed to journal.jsonl, `--resume` goes on with it",
                     aside.display()
                 );
             }
-            _ => {}
         }
         Ok(journal)
     }

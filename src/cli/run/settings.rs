@@ -59,7 +59,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Highest learning rate [default: the recipe's]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = finite)]
     learning_rate: Option<f64>,
     /// Examples of an update [default: the recipe's]
     #[arg(long, value_name = "N")]
@@ -226,6 +226,15 @@ impl RunArgs {
         if head == Some(Head::Classifier) && mode != Mode::Finetune {
             bail!("a classification head must be trained: use `--mode finetune`");
         }
+        if let Some(seed) = self.seed.iter().enumerate().find(|(i, seed)| self.seed[..*i].contains(seed)) {
+            bail!("--seeds: {} stands there twice; the same seed gives the same scores", seed.1);
+        }
+        if mode == Mode::FewShot && !(1..=1000).contains(&self.num_fewshot) {
+            bail!(
+                "--num-fewshot {}: from 1 to 1000, or `--mode zero-shot` without examples",
+                self.num_fewshot
+            );
+        }
         if self.epochs == Some(0) {
             bail!("--epochs 0: to score a model as it is, use `--mode zero-shot`");
         }
@@ -268,6 +277,10 @@ impl RunArgs {
         ];
         given.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
     }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "it is not a number".into())
 }
 
 /// The files among paths, and the `.jsonl` files in the folders among them, in name order.

@@ -200,7 +200,7 @@ fn notes(record: &Record) -> Vec<String> {
             .map(|task| task.recipe["train_limit"].value.to_string())
             .collect();
         let caps: Vec<String> = caps.into_iter().collect();
-        notes.push(format!("Training samples are capped (at {}).", caps.join(" or ")));
+        notes.push(format!("At most {} training samples a task.", caps.join(" or ")));
     }
     notes.extend(task_notes(&ours.tasks));
     for task in &ours.tasks {
