@@ -72,7 +72,7 @@ fn broken_rows() {
     let wrong_type = ROW.replace("\"A cat.\"", "[1]");
     let cases: [(&str, Vec<u8>, &[&str]); 10] = [
         ("cut", format!("{ROW}\n{}", &ROW[..30]).into(), &["RTE/val.jsonl:2:", "cut short"]),
-        ("empty", vec![], &["RTE/val.jsonl: the file is empty", "download"]),
+        ("empty", vec![], &["RTE/val.jsonl: the file is empty"]),
         (
             "latin1",
             [ROW.as_bytes(), b"\n{\"premise\": \"caf\xe9\"}"].concat(),
