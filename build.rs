@@ -26,16 +26,20 @@ fn bundle() {
     let mut entries = String::new();
     for name in MODELS {
         let folder = models.join(name);
-        println!("cargo::rerun-if-changed={}", folder.display());
         let file = |file: &str| {
             folder.join(file).into_os_string().into_string().expect("the source's path is UTF-8")
         };
         let (config, weights) = (file("config.json"), file("model.safetensors"));
-        let trained = match Path::new(&config).is_file() && Path::new(&weights).is_file() {
-            true => format!("Some((include_str!({config:?}), include_bytes!({weights:?})))"),
-            false => "None".to_owned(),
-        };
         let recipe = file("recipe.toml");
+        println!("cargo::rerun-if-changed={recipe}");
+        let trained = if Path::new(&config).is_file() && Path::new(&weights).is_file() {
+            println!("cargo::rerun-if-changed={config}");
+            println!("cargo::rerun-if-changed={weights}");
+            format!("Some((include_str!({config:?}), include_bytes!({weights:?})))")
+        } else {
+            println!("cargo::rerun-if-changed={}", folder.display()); // the weights may come
+            "None".to_owned()
+        };
         writeln!(
             entries,
             "Bundled {{ name: {name:?}, recipe: include_str!({recipe:?}), trained: {trained} }},"
