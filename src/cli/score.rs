@@ -152,6 +152,12 @@ impl Score {
                 asked.push(metric);
             }
         }
+        // What a task measures besides its answers is left out, unless there is nothing else.
+        let of_answers = |metric: &&&'static Metric| !metric.reads_log_probs();
+        let own = match own.iter().any(|metric| of_answers(&metric)) {
+            true => own.iter().filter(of_answers).copied().collect(),
+            false => own,
+        };
         let mut metrics = if asked.is_empty() { own } else { asked };
         let needs_wordnet = metrics.iter().any(|metric| metric.needs_wordnet());
         let variable =
