@@ -397,3 +397,16 @@ fn what_is_wrong_with_texts_is_said_in_one_line() {
             .starts_with("error: rouge1 and accuracy can't be had of the same answers")
     );
 }
+
+#[test]
+fn of_a_task_with_a_perplexity_the_answers_are_scored() {
+    let line = |id: u32, label: &str| format!("{{\"id\": {id}, \"label\": \"{label}\"}}\n");
+    let folder = folder(&[
+        ("said.jsonl", &(line(1, "right") + &line(2, "wrong"))),
+        ("right.jsonl", &(line(1, "right") + &line(2, "right"))),
+    ]);
+    let words = "lambada --predictions said.jsonl --references right.jsonl --json";
+    let metrics = json_of(&score_in(&folder, words).success())["metrics"].clone();
+    assert_eq!(metrics["accuracy"]["value"], json!(0.5));
+    assert_eq!(metrics.as_object().expect("metrics").len(), 1, "{metrics}");
+}

@@ -15,7 +15,7 @@ const TEMPORARY_WEIGHTS: &str = ".weights-";
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder cannot be made, or nothing can be made in it.
-    #[error("{}: cannot write to this folder; nothing was changed, give another `--output-path`", folder.display())]
+    #[error("{}: cannot write to this folder; nothing was changed, name another one", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,

@@ -39,7 +39,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let bottom = top + ROW * rows.len() as f64;
     scene.height = bottom + 30.0;
     scene.text((left, 22.0), "tokens saved", LARGE, Anchor::Start).bold = true;
-    let below = "times as many in padded copies, one a candidate";
+    let below = "times as many in padded copies";
     scene.text((left, 40.0), below, SMALL, Anchor::Start).color = color::FAINT;
     scene.text((second, 22.0), "thousand tokens a second", LARGE, Anchor::Start).bold = true;
     legend(&mut scene, (second, 27.0), width, &keys);
