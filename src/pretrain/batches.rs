@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::objective::{Documents, Example, Objective, Rows};
+use crate::objective::{Documents, Draws, Example, Objective, Rows};
 
 /// Which part of each batch is made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,41 @@ impl Shard {
     pub const WHOLE: Self = Self { rank: 0, world_size: 1 };
 }
 
+/// Which rows are cut into short ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShortRows {
+    /// Of the batches.
+    pub share: f64,
+    /// Most tokens of a short row.
+    pub length: usize,
+}
+
+impl ShortRows {
+    /// None.
+    pub const NONE: Self = Self { share: 0.0, length: usize::MAX };
+
+    /// The rows of a batch: as they are, or each in parts of about equal length that have a start token each.
+    fn cut(&self, rows: Vec<Vec<u32>>, draws: &mut dyn Draws) -> Vec<Vec<u32>> {
+        if self.share <= 0.0 || draws.unit() >= self.share {
+            return rows;
+        }
+        let mut short = Vec::new();
+        for row in rows {
+            let (start, text) = row.split_at(1);
+            let num_parts = text.len().div_ceil(self.length - 1).max(1);
+            let parts = (0..num_parts).map(|i| i * text.len() / num_parts..(i + 1) * text.len() / num_parts);
+            short.extend(parts.map(|part| [start, &text[part]].concat()));
+        }
+        short
+    }
+}
+
 /// Rows and what is made of them.
 pub struct Batches<'a, D> {
     /// Where rows come from.
     pub rows: Rows<D>,
+    /// Which of them are cut.
+    pub short: ShortRows,
     /// What is made of them.
     pub objective: &'a dyn Objective,
     /// Of all draws.
@@ -89,8 +120,9 @@ impl<D: Documents> Batches<'_, D> {
         let first = shard * self.batch_size as u64;
         let numbers = first..first + self.batch_size as u64;
         let rows: Vec<Vec<u32>> = numbers.clone().map(|row| self.rows.draw(&mut stream(2 * row))).collect();
-        let examples = self.objective.examples(&rows, &mut stream(2 * shard + 1));
         let num_row_tokens = rows.iter().map(Vec::len).sum::<usize>() as u64;
+        let draws = &mut stream(2 * shard + 1);
+        let examples = self.objective.examples(&self.short.cut(rows, draws), draws);
         Batch { rows: numbers, num_row_tokens, examples }
     }
 
@@ -131,7 +163,7 @@ mod tests {
         let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         let documents: Vec<Vec<u32>> = (1..40).map(|n| (100..100 + 5 * n).collect()).collect();
         let rows = Rows::new(documents, vocabulary, 64, true).unwrap();
-        Batches { rows, objective, seed: 7, batch_size, shard }
+        Batches { rows, short: ShortRows::NONE, objective, seed: 7, batch_size, shard }
     }
 
     #[test]
@@ -141,6 +173,22 @@ mod tests {
         let tenth = batches.get(10);
         assert_eq!(batches.beside(8..20, |receiver| receiver.iter().nth(2)), Some(tenth.clone()));
         assert_ne!(batches.get(11).examples, tenth.examples);
+    }
+
+    #[test]
+    fn short_rows_hold_the_text_of_the_long_ones_in_order() {
+        let short = ShortRows { share: 0.5, length: 9 };
+        let row: Vec<u32> = std::iter::once(2).chain(100..130).collect();
+        let mut draws = ChaCha8Rng::seed_from_u64(3);
+        let cut: Vec<_> = (0..400).map(|_| short.cut(vec![row.clone(), vec![2]], &mut draws)).collect();
+        let is_whole = |rows: &&Vec<Vec<u32>>| **rows == [row.clone(), vec![2]];
+        let whole = cut.iter().filter(is_whole).count();
+        assert!((160..=240).contains(&whole), "{whole} of 400 are whole: four standard errors are 40");
+        for rows in cut.iter().filter(|rows| !is_whole(rows)) {
+            assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [8, 9, 8, 9, 1]);
+            assert!(rows.iter().all(|row| row[0] == 2));
+            assert_eq!(rows.iter().flat_map(|row| &row[1..]).copied().collect::<Vec<_>>(), row[1..]);
+        }
     }
 
     #[test]
