@@ -204,6 +204,8 @@ pub struct Jsonl<R = File> {
     /// Rows returned so far.
     rows: usize,
     buffer: Vec<u8>,
+    /// The only row, where it was not read from a line.
+    only: Option<Row>,
     done: bool,
 }
 
@@ -249,12 +251,22 @@ impl<R: Read> Jsonl<R> {
             offset: 0,
             rows: 0,
             buffer: Vec::new(),
+            only: None,
             done: false,
         }
     }
 
+    /// One row that is there already; `nothing` has no lines.
+    pub(super) fn only(row: Row, nothing: R) -> Self {
+        Self { only: Some(row.clone()), ..Self::new(&row.file, nothing) }
+    }
+
     /// The next row; `None` at the end of the file. A file without a row is an error.
     pub fn read(&mut self) -> Result<Option<Row>, RowError> {
+        if let Some(row) = self.only.as_ref().filter(|_| self.line == 0) {
+            (self.line, self.rows) = (1, 1);
+            return Ok(Some(row.clone()));
+        }
         loop {
             let start = self.offset;
             self.buffer.clear();

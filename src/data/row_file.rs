@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::jsonl::{Jsonl, RowError};
+use super::jsonl::{Jsonl, Row, RowError};
 use super::locate::{sha256_bytes, sha256_file};
 
 /// A file of rows.
@@ -41,7 +41,7 @@ impl RowFile {
     pub fn open(&self) -> Result<Jsonl<Box<dyn Source>>, RowError> {
         let source: Box<dyn Source> = match self {
             Self::OnDisk(path) => Box::new(Jsonl::<File>::file(path)?),
-            Self::Text(path) => Box::new(Cursor::new(text_row(path)?)),
+            Self::Text(path) => return Ok(Jsonl::only(text_row(path)?, Box::new(io::empty()))),
             Self::Made { bytes, .. } => Box::new(Cursor::new(bytes.clone())),
         };
         Ok(Jsonl::new(self.path(), source))
@@ -70,8 +70,8 @@ impl RowFile {
     }
 }
 
-/// A text as a line of JSON.
-fn text_row(path: &Path) -> Result<Vec<u8>, RowError> {
+/// A text as a row. It may be longer than a line of JSON Lines may be.
+fn text_row(path: &Path) -> Result<Row, RowError> {
     let unreadable = |source| RowError::Unreadable { file: path.to_path_buf(), source };
     let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
@@ -84,16 +84,17 @@ fn text_row(path: &Path) -> Result<Vec<u8>, RowError> {
             offset: offset as u64,
         }
     })?;
+    // A byte order mark is no part of the text.
+    let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Err(RowError::Empty { file: path.to_path_buf() });
     }
-    let mut row = serde_json::to_vec(&serde_json::json!({"text": text})).expect("a text is plain data");
-    row.push(b'\n');
-    Ok(row)
+    Ok(Row::new(path, 1, serde_json::Map::from_iter([("text".to_owned(), text.into())])))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::jsonl::MAX_LINE_BYTES;
     use super::*;
 
     #[test]
@@ -104,11 +105,27 @@ mod tests {
         let row = text.open().expect("it is there").read().expect("a row").expect("a row");
         assert_eq!(row.text("text").expect("the field"), "one \"line\"\nand more\n");
         assert_eq!(text.num_rows(), 1);
+        std::fs::write(file.path(), "\u{feff}one line\n").expect("a temporary file");
+        let row = text.open().expect("it is there").read().expect("a row").expect("a row");
+        assert_eq!(row.text("text").expect("the field"), "one line\n");
         std::fs::write(file.path(), b"good\nba\xffd").expect("a temporary file");
         let error = text.open().err().expect("no text").to_string();
         assert!(error.contains(":2: not UTF-8 at byte 2 of the line (byte 7 of the file)"), "{error}");
         std::fs::write(file.path(), " \n").expect("a temporary file");
         assert!(matches!(text.open(), Err(RowError::Empty { .. })));
+    }
+
+    #[test]
+    fn a_text_may_be_longer_than_a_line_and_is_read_again_where_it_began() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.as_file().set_len(MAX_LINE_BYTES as u64 + 1).expect("a hole, which reads as zeros");
+        let mut rows = RowFile::Text(file.path().to_path_buf()).open().expect("it is there");
+        for _ in 0..2 {
+            let row = rows.read().expect("a row").expect("a row");
+            assert_eq!(row.text("text").expect("the field").len(), MAX_LINE_BYTES + 1);
+            assert!(rows.read().expect("the end").is_none());
+            rows.go_to((0, 0)).expect("the beginning");
+        }
     }
 
     #[test]
