@@ -417,10 +417,10 @@ fn mistakes_in_a_task_file_are_named_with_line_and_remedy() {
     near(broken("\"[MASK]\", ", ""), "16", "pattern 0 has 0 blanks");
     near(
         broken("good = \" good\"", "god = \" good\""),
-        "16",
+        "18",
         "there is no label `god`; did you mean `good`?",
     );
-    near(broken(", good = \" good\"", ""), "16", "no word for the label `good`");
+    near(broken(", good = \" good\"", ""), "18", "no word for the label `good`");
     near(broken("epochs = 3", "epochs = 0"), "29", "the recipe's epochs is 0");
     near(broken("epochs = 3", "stride = 4\nepochs = 3"), "29", "stride is for tasks of kind \"log_prob\"");
     near(
@@ -428,9 +428,18 @@ fn mistakes_in_a_task_file_are_named_with_line_and_remedy() {
         "29",
         "bidirectional is for tasks of kind \"log_prob\" or \"choice\"",
     );
+    let commented = "# epochs = 3, as published\nmax_tokens = 64\nepochs = 0";
+    near(broken("max_tokens = 64\nepochs = 3", commented), "30", "the recipe's epochs is 0");
+    near(broken("good = \" good\"", "good = \" bad\""), "18", "`bad` and `good` have the same word");
+    near(broken("\"bad\", \"good\"", "\"bad\", \"good\", \"bad\""), "7", "the label `bad` is there twice");
+    near(broken("weight_decay = 0.1", "weight_decay = -5"), "37", "should be at least 0, not -5");
+    near(broken("adam_beta1 = 0.9", "adam_beta1 = 1.5"), "38", "at least 0 and below 1, not 1.5");
+    near(broken("adam_eps = 1e-8", "adam_eps = nan"), "40", "should be above 0, not NaN");
+    near(broken("clip_grad = 1.0", "clip_grad = -1"), "41", "should be at least 0, not -1");
+    near(broken("length_penalty = 0.0", "length_penalty = nan"), "32", "should be a number, not NaN");
     near(broken("warmup = 0.1", "warmup = 10"), "34", "warmup should be within 0 and 1, not 10");
     near(broken("learning_rate = 1e-5", "learning_rate = nan"), "33", "should be above 0, not NaN");
-    near(broken("pattern = 0", "pattern = 4"), "26", "the recipe's pattern 4 isn't there");
+    near(broken("pattern = 0", "pattern = 4"), "27", "the recipe's pattern 4 isn't there");
     near(
         broken("reader = \"jsonl\"", "reader = \"jsonl\"\nadapter = \"copi\""),
         "11",

@@ -1,10 +1,12 @@
 //! What a task file's types don't say: names that must exist, one blank a pattern, numbers within bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::de::{DeTable, DeValue};
 
 use super::adapters;
 use super::error::nearest;
-use super::file::{Kind, PartSpec, Side, TaskFile};
+use super::file::{Kind, PartSpec, PatternSpec, Side, TaskFile};
 use super::recipe::Recipe;
 use super::template::Template;
 use crate::metrics;
@@ -12,16 +14,32 @@ use crate::metrics;
 /// The name that stands for a candidate's text in the inputs of a classification head.
 pub(super) const CANDIDATE: &str = "candidate";
 
-/// Something wrong in a task file, and a text that stands at its place.
+/// Something wrong in a task file, and where: the keys down to it, as in `patterns.0.words`.
 pub(super) struct Problem {
     pub(super) place: String,
     pub(super) what: String,
     pub(super) near: Option<String>,
 }
 
-/// The line on which a text first stands; 1 if nowhere.
+/// The line of a key or an element of a list; of what holds it, where it isn't written.
 pub(super) fn line_of(text: &str, place: &str) -> usize {
-    text.find(place).map_or(1, |at| text[..at].matches('\n').count() + 1)
+    let Ok(table) = DeTable::parse(text) else { return 1 };
+    let root = DeValue::Table(table.into_inner());
+    let (mut start, mut value) = (0, &root);
+    for part in place.split('.') {
+        let found = match value {
+            DeValue::Table(table) => table.get_key_value(part).map(|(key, value)| (key.span(), value)),
+            DeValue::Array(values) => part
+                .parse()
+                .ok()
+                .and_then(|index: usize| values.get(index))
+                .map(|value| (value.span(), value)),
+            _ => None,
+        };
+        let Some((span, inner)) = found else { break };
+        (start, value) = (span.start, inner.get_ref());
+    }
+    text[..start].matches('\n').count() + 1
 }
 
 /// What the types don't say: names that must exist, patterns with one blank each, words for each label.
@@ -33,19 +51,19 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
             Ok(adapter) => known.extend(adapter.fields()),
             Err(near) => {
                 let what = format!("there is no adapter `{name}`");
-                return Err(Problem { place: "adapter".into(), what, near });
+                return Err(Problem { place: "data.adapter".into(), what, near });
             }
         }
     }
     let plain = file.fields.is_empty() && file.data.adapter.is_none();
-    let known_field = |template: &Template, with_candidate: bool| {
+    let known_field = |place: &str, template: &Template, with_candidate: bool| {
         for name in template.fields() {
             let is_known = plain || known.contains(name) || with_candidate && name == CANDIDATE;
             if !is_known {
                 let (known, near) = (known.iter().copied(), nearest(name, known.iter().copied()));
                 let what =
                     format!("there is no field `{name}`; there are {}", known.collect::<Vec<_>>().join(", "));
-                return Err(Problem { place: format!("{{{name}}}"), what, near });
+                return Err(Problem { place: place.into(), what, near });
             }
         }
         Ok(())
@@ -66,6 +84,10 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
         }
         _ => {}
     }
+    let labels: Vec<String> = file.labels.iter().map(ToString::to_string).collect();
+    if let Some((i, label)) = labels.iter().enumerate().find(|(i, label)| labels[..*i].contains(label)) {
+        return problem(&format!("labels.{i}"), format!("the label `{label}` is there twice"));
+    }
     if file.metrics.is_empty() {
         return problem("metrics", "a task needs at least one metric".into());
     }
@@ -76,32 +98,52 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
             "a task of kind \"choice\" needs `choices`, or an adapter that gives them".into(),
         );
     }
-    check_patterns(file, |template| known_field(template, false))?;
-    check_generation(file, |template| known_field(template, false))?;
-    check_text_to_text(file, |template| known_field(template, false))?;
+    let plain_field = |place: &str, template: &Template| known_field(place, template, false);
+    check_patterns(file, plain_field)?;
+    check_generation(file, plain_field)?;
+    check_text_to_text(file, plain_field)?;
     check_recipe(file)?;
     check_windows(file)?;
-    file.choices.iter().try_for_each(|template| known_field(template, false))?;
-    if let Some(classifier) = &file.classifier {
-        let texts = std::iter::once(&classifier.text_a).chain(&classifier.text_b);
-        texts
-            .chain(&classifier.candidates)
-            .try_for_each(|t| known_field(t, classifier.for_each_candidate))?;
-        if let Some(marked) = &classifier.marked {
-            if classifier.for_each_candidate {
-                let what = "words are marked in a single pair of texts, not in one a candidate";
-                return problem("marked", what.into());
-            }
-            let texts = std::iter::once(&marked.text_a).chain(&marked.text_b);
-            texts.into_iter().try_for_each(|template| known_field(template, false))?;
-            for name in marked.spans.iter().flat_map(|span| [&span.start, &span.end]) {
-                let template = Template::try_from(format!("{{{name}}}"));
-                let template = template.map_err(|what| Problem { place: name.clone(), what, near: None })?;
-                known_field(&template, false)?;
-            }
-            if marked.text_b.is_none() && marked.spans.iter().any(|span| span.text == Side::B) {
-                return problem("marked", "a span is in text \"b\", which isn't there".into());
-            }
+    for (i, template) in file.choices.iter().enumerate() {
+        plain_field(&format!("choices.{i}"), template)?;
+    }
+    check_classifier(file, known_field)
+}
+
+/// Fields that are known, and marked words in a text that is there.
+fn check_classifier(
+    file: &TaskFile,
+    known_field: impl Fn(&str, &Template, bool) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let Some(classifier) = &file.classifier else { return Ok(()) };
+    let problem =
+        |place: &str, what: &str| Err(Problem { place: place.into(), what: what.into(), near: None });
+    let texts = [("text_a", Some(&classifier.text_a)), ("text_b", classifier.text_b.as_ref())];
+    let candidates = classifier.candidates.iter().map(|template| ("candidates", Some(template)));
+    for (key, template) in texts.into_iter().chain(candidates) {
+        if let Some(template) = template {
+            known_field(&format!("classifier.{key}"), template, classifier.for_each_candidate)?;
+        }
+    }
+    let Some(marked) = &classifier.marked else { return Ok(()) };
+    if classifier.for_each_candidate {
+        let what = "words are marked in a single pair of texts, not in one a candidate";
+        return problem("classifier.marked", what);
+    }
+    for (key, template) in [("text_a", Some(&marked.text_a)), ("text_b", marked.text_b.as_ref())] {
+        if let Some(template) = template {
+            known_field(&format!("classifier.marked.{key}"), template, false)?;
+        }
+    }
+    for (i, span) in marked.spans.iter().enumerate() {
+        let place = format!("classifier.marked.spans.{i}");
+        for name in [&span.start, &span.end] {
+            let template = Template::try_from(format!("{{{name}}}"));
+            let template = template.map_err(|what| Problem { place: place.clone(), what, near: None })?;
+            known_field(&place, &template, false)?;
+        }
+        if marked.text_b.is_none() && span.text == Side::B {
+            return problem(&place, "a span is in text \"b\", which isn't there");
         }
     }
     Ok(())
@@ -110,13 +152,13 @@ pub(super) fn check(file: &TaskFile) -> Result<(), Problem> {
 /// One blank a pattern, fields that are known, a word for each label.
 fn check_patterns(
     file: &TaskFile,
-    known_field: impl Fn(&Template) -> Result<(), Problem>,
+    known_field: impl Fn(&str, &Template) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let problem = |place: &str, what: String| Err(Problem { place: place.to_owned(), what, near: None });
     let labels: Vec<String> = file.labels.iter().map(ToString::to_string).collect();
     let mut ids = BTreeSet::new();
-    for pattern in &file.patterns {
-        let place = format!("id = {}", pattern.id);
+    for (i, pattern) in file.patterns.iter().enumerate() {
+        let place = format!("patterns.{i}.id");
         if !ids.insert(pattern.id) {
             return problem(&place, format!("pattern {} is there twice", pattern.id));
         }
@@ -144,34 +186,54 @@ fn check_patterns(
                         and neither without the other";
             return problem(&place, what.into());
         }
-        for part in parts {
-            if let PartSpec::Text { template, .. } = part {
-                known_field(template)?;
+        for (side, parts) in [("side_a", &pattern.side_a), ("side_b", &pattern.side_b)] {
+            for (j, part) in parts.iter().enumerate() {
+                if let PartSpec::Text { template, .. } = part {
+                    known_field(&format!("patterns.{i}.{side}.{j}"), template)?;
+                }
             }
         }
-        for label in pattern.words.keys() {
-            if !labels.contains(label) {
-                let near = nearest(label, labels.iter().map(String::as_str));
-                return Err(Problem { place, what: format!("there is no label `{label}`"), near });
-            }
-        }
-        if let Some((label, _)) = pattern.words.iter().find(|(_, word)| word.trim().is_empty()) {
-            return problem(
-                &place,
-                format!("pattern {}: the word for the label `{label}` is empty", pattern.id),
-            );
-        }
-        let missing = labels.iter().find(|label| !pattern.words.contains_key(*label));
-        if let (Kind::Word, Some(label)) = (file.kind, missing) {
-            return problem(&place, format!("pattern {} has no word for the label `{label}`", pattern.id));
-        }
+        let may_have_none = file.kind != Kind::Word;
+        let about = format!("pattern {}", pattern.id);
+        check_words(&pattern.words, &labels, may_have_none, &format!("patterns.{i}"), &about)?;
     }
     Ok(())
 }
 
+/// A word for each label, which is not another's.
+fn check_words(
+    words: &BTreeMap<String, String>,
+    labels: &[String],
+    may_have_none: bool,
+    table: &str,
+    about: &str,
+) -> Result<(), Problem> {
+    let problem = |place: String, what: String| Err(Problem { place, what, near: None });
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (label, word) in words {
+        let place = format!("{table}.words.{label}");
+        if !labels.contains(label) {
+            let near = nearest(label, labels.iter().map(String::as_str));
+            return Err(Problem { place, what: format!("{about}: there is no label `{label}`"), near });
+        }
+        if word.trim().is_empty() {
+            return problem(place, format!("{about}: the word for the label `{label}` is empty"));
+        }
+        if let Some(other) = seen.insert(word.trim(), label) {
+            return problem(place, format!("{about}: the labels `{other}` and `{label}` have the same word"));
+        }
+    }
+    match labels.iter().find(|label| !words.contains_key(*label)) {
+        Some(label) if !may_have_none => {
+            problem(format!("{table}.words"), format!("{about} has no word for the label `{label}`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Metrics that the task's answers can be measured by.
 fn check_metrics(file: &TaskFile) -> Result<(), Problem> {
-    for metric in &file.metrics {
+    for (i, metric) in file.metrics.iter().enumerate() {
         let what = match metrics::find(&metric.name) {
             Err(error) => error.to_string(), // with the nearest name, and all there are
             Ok(found) if found.needs_wordnet() => format!(
@@ -187,7 +249,7 @@ fn check_metrics(file: &TaskFile) -> Result<(), Problem> {
             }
             Ok(_) => continue,
         };
-        return Err(Problem { place: format!("{:?}", metric.name), what, near: None });
+        return Err(Problem { place: format!("metrics.{i}.name"), what, near: None });
     }
     Ok(())
 }
@@ -195,7 +257,7 @@ fn check_metrics(file: &TaskFile) -> Result<(), Problem> {
 /// A text to write and to score, where there are to be texts, and lengths to write it with.
 fn check_generation(
     file: &TaskFile,
-    known_field: impl Fn(&Template) -> Result<(), Problem>,
+    known_field: impl Fn(&str, &Template) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let problem =
         |place: &str, what: &str| Err(Problem { place: place.to_owned(), what: what.to_owned(), near: None });
@@ -203,29 +265,32 @@ fn check_generation(
         return match (file.kind == Kind::Generate, &file.generation) {
             (true, None) => problem("kind", "a task of kind \"generate\" needs a [generation] table"),
             (false, Some(_)) => {
-                problem("[generation]", "only a task of kind \"generate\" has a [generation] table")
+                problem("generation", "only a task of kind \"generate\" has a [generation] table")
             }
             _ => Ok(()),
         };
     };
-    std::iter::once(&spec.reference).chain(&spec.target).try_for_each(known_field)?;
-    let with_blanks = file
-        .patterns
-        .iter()
-        .flat_map(|p| p.side_a.iter().chain(&p.side_b))
-        .any(|p| *p == PartSpec::WithBlanks);
-    if spec.target.is_none() != with_blanks {
-        let what = "the [generation] table has a `target`, except with \"[TEXT WITH BLANKS]\", whose blanks have their own";
-        return problem("[generation]", what);
+    known_field("generation.reference", &spec.reference)?;
+    if let Some(target) = &spec.target {
+        known_field("generation.target", target)?;
     }
-    if with_blanks && file.data.adapter.is_none() {
-        return problem("[TEXT WITH BLANKS]", "only an adapter puts blanks in a text");
+    let has_blanks = |pattern: &PatternSpec| {
+        pattern.side_a.iter().chain(&pattern.side_b).any(|p| *p == PartSpec::WithBlanks)
+    };
+    let with_blanks = file.patterns.iter().position(has_blanks);
+    if spec.target.is_none() != with_blanks.is_some() {
+        let what = "the [generation] table has a `target`, except with \"[TEXT WITH BLANKS]\", whose blanks have their own";
+        return problem("generation", what);
+    }
+    if let Some(i) = with_blanks.filter(|_| file.data.adapter.is_none()) {
+        return problem(&format!("patterns.{i}.side_a"), "only an adapter puts blanks in a text");
     }
     match file.recipe.decoding().problem() {
-        Some(what) => problem("[recipe]", &what),
-        None if file.recipe.max_tokens <= file.recipe.max_new_tokens.unwrap_or(0) => {
-            problem("max_tokens =", "max_tokens, source and text together, should be above max_new_tokens")
-        }
+        Some(what) => problem("recipe", &what),
+        None if file.recipe.max_tokens <= file.recipe.max_new_tokens.unwrap_or(0) => problem(
+            "recipe.max_tokens",
+            "max_tokens, source and text together, should be above max_new_tokens",
+        ),
         None => Ok(()),
     }
 }
@@ -235,13 +300,13 @@ fn check_windows(file: &TaskFile) -> Result<(), Problem> {
     let recipe = &file.recipe;
     let (place, what) = match file.kind {
         Kind::LogProb if !(1..recipe.max_tokens).contains(&recipe.stride()) => {
-            ("stride =", "stride should be at least 1 and below max_tokens, or tokens are left out")
+            ("recipe.stride", "stride should be at least 1 and below max_tokens, or tokens are left out")
         }
         Kind::Word | Kind::Choice | Kind::Generate if recipe.stride.is_some() => {
-            ("stride =", "stride is for tasks of kind \"log_prob\"")
+            ("recipe.stride", "stride is for tasks of kind \"log_prob\"")
         }
         Kind::Word | Kind::Generate if recipe.bidirectional.is_some() => {
-            ("bidirectional =", "bidirectional is for tasks of kind \"log_prob\" or \"choice\"")
+            ("recipe.bidirectional", "bidirectional is for tasks of kind \"log_prob\" or \"choice\"")
         }
         _ => return Ok(()),
     };
@@ -251,34 +316,23 @@ fn check_windows(file: &TaskFile) -> Result<(), Problem> {
 /// No blank, fields that are known, a word for each label or for none.
 fn check_text_to_text(
     file: &TaskFile,
-    known_field: impl Fn(&Template) -> Result<(), Problem>,
+    known_field: impl Fn(&str, &Template) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let Some(spec) = &file.text_to_text else { return Ok(()) };
-    let problem = |what: String, near| Err(Problem { place: "[text_to_text]".into(), what, near });
-    for part in &spec.input {
+    let problem = |place: String, what: &str| Err(Problem { place, what: what.into(), near: None });
+    for (i, part) in spec.input.iter().enumerate() {
+        let place = format!("text_to_text.input.{i}");
         match part {
-            PartSpec::Text { template, .. } => known_field(template)?,
-            _ => return problem("text to text has no blank: the answer is a whole text".into(), None),
+            PartSpec::Text { template, .. } => known_field(&place, template)?,
+            _ => return problem(place, "text to text has no blank: the answer is a whole text"),
         }
     }
     if spec.input.is_empty() {
-        return problem("the input has no parts".into(), None);
+        return problem("text_to_text.input".into(), "the input has no parts");
     }
     let labels: Vec<String> = file.labels.iter().map(ToString::to_string).collect();
-    if let Some(label) = spec.words.keys().find(|label| !labels.contains(*label)) {
-        let near = nearest(label, labels.iter().map(String::as_str));
-        return problem(format!("text_to_text: there is no label `{label}`"), near);
-    }
-    if let Some((label, _)) = spec.words.iter().find(|(_, word)| word.trim().is_empty()) {
-        return problem(format!("text_to_text: the word for the label `{label}` is empty"), None);
-    }
     let may_have_none = file.kind != Kind::Word && spec.words.is_empty();
-    match labels.iter().find(|label| !spec.words.contains_key(*label)) {
-        Some(label) if !may_have_none => {
-            problem(format!("text_to_text has no word for the label `{label}`"), None)
-        }
-        _ => Ok(()),
-    }
+    check_words(&spec.words, &labels, may_have_none, "text_to_text", "text_to_text")
 }
 
 /// A pattern that is there, and numbers that can be learned with.
@@ -286,10 +340,10 @@ fn check_recipe(file: &TaskFile) -> Result<(), Problem> {
     let problem = |place: &str, what: String| Err(Problem { place: place.to_owned(), what, near: None });
     if !file.patterns.iter().any(|pattern| pattern.id == file.recipe.pattern) {
         let what = format!("the recipe's pattern {} isn't there", file.recipe.pattern);
-        return problem("[recipe]", what);
+        return problem("recipe.pattern", what);
     }
     if let Some((key, what)) = recipe_problem(&file.recipe) {
-        return problem(&format!("{key} ="), what);
+        return problem(&format!("recipe.{key}"), what);
     }
     for (name, settings) in &file.variants {
         let recipe = file.recipe.with(settings);
@@ -317,7 +371,21 @@ pub fn recipe_problem(recipe: &Recipe) -> Option<(&'static str, String)> {
     if let Some((key, value)) = shares.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
         return Some((key, format!("the recipe's {key} should be within 0 and 1, not {value}")));
     }
-    let rate = recipe.learning_rate;
-    let is_rate = rate > 0.0 && rate.is_finite();
-    (!is_rate).then(|| ("learning_rate", format!("the recipe's learning_rate should be above 0, not {rate}")))
+    let betas = [("adam_beta1", recipe.adam_beta1), ("adam_beta2", recipe.adam_beta2)];
+    if let Some((key, value)) = betas.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+        return Some((key, format!("the recipe's {key} should be at least 0 and below 1, not {value}")));
+    }
+    // A norm of 0 cuts nothing.
+    let sizes = [("weight_decay", recipe.weight_decay), ("clip_grad", recipe.clip_grad)];
+    if let Some((key, value)) = sizes.into_iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
+        return Some((key, format!("the recipe's {key} should be at least 0, not {value}")));
+    }
+    let steps = [("learning_rate", recipe.learning_rate), ("adam_eps", recipe.adam_eps)];
+    if let Some((key, value)) = steps.into_iter().find(|(_, value)| !(*value > 0.0 && value.is_finite())) {
+        return Some((key, format!("the recipe's {key} should be above 0, not {value}")));
+    }
+    let penalty = recipe.length_penalty;
+    let what =
+        || ("length_penalty", format!("the recipe's length_penalty should be a number, not {penalty}"));
+    (!penalty.is_finite()).then(what)
 }
