@@ -557,6 +557,18 @@ fn validate_names_what_is_wrong_and_exits_with_2() {
     assert!(lines[1].contains("b.toml:29: unknown field `epoch`"), "{stdout}");
 }
 
+#[cfg(unix)]
+#[test]
+fn validate_reads_a_folder_once_where_a_link_leads_back_to_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("inner")).expect("a folder");
+    fs::write(folder.path().join("inner/a.toml"), PLAIN).expect("a temporary file");
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("inner/up")).expect("a link");
+    let (output, stdout, _) = run(&["validate", folder.path().to_str().expect("a path")], folder.path());
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+}
+
 #[test]
 fn every_pattern_of_every_task_reads_every_row_written_for_tests() {
     for name in names() {

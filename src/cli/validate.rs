@@ -1,5 +1,6 @@
 //! `glm-eval validate`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,7 +95,12 @@ fn task_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     let mut folders = vec![path.to_path_buf()];
+    let mut seen = BTreeSet::new();
     while let Some(folder) = folders.pop() {
+        // A link may lead to a folder above it.
+        if !seen.insert(folder.canonicalize().with_context(|| format!("reading {}", folder.display()))?) {
+            continue;
+        }
         let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
         for entry in entries {
             let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
