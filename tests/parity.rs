@@ -164,6 +164,8 @@ fn what_cannot_be_checked_is_an_error_and_no_pass() {
         String::from_utf8(failed.get_output().stderr.clone()).expect("it is text")
     };
     fs::remove_file(copy.path().join("forward.safetensors")).expect("it was copied");
+    assert!(error(copy.path()).contains("forward.safetensors: missing, though forward.json is there"));
+    fs::remove_file(copy.path().join("forward.json")).expect("it was copied");
     assert!(error(copy.path()).contains("no recordings found"));
     fs::remove_file(copy.path().join("weights.safetensors")).expect("it was copied");
     assert!(error(copy.path()).contains("no checkpoint found"));

@@ -6,7 +6,7 @@ use candle_core::{Device, Result, Tensor};
 use serde_json::Value;
 
 use super::gradients::LossBatch;
-use super::recording::{Recording, read_json};
+use super::recording::{Recording, missing, read_json};
 use super::{Check, Subject, VerifyError, largest, tolerance, values};
 use crate::model::Parameters;
 use crate::model::glm::Glm;
@@ -24,15 +24,22 @@ const NOISE: f64 = 1e-6;
 /// The recorded runs, or `None` when there is none.
 pub fn check(folder: &Path, subject: &Subject) -> std::result::Result<Option<Vec<Check>>, VerifyError> {
     let file = folder.join("adamw.json");
+    let tensors = |name: &str| folder.join(format!("{name}.safetensors"));
+    let runs = [("finetune", "adamw_finetune"), ("pretrain", "adamw_pretrain")];
     if !file.is_file() {
-        return Ok(None);
+        let half = runs.map(|(_, name)| tensors(name)).into_iter().find(|half| half.is_file());
+        return half.map_or(Ok(None), |half| Err(missing(file, &half)));
     }
     let notes = read_json(&file)?;
-    let Some(batch) = Recording::open(folder, "loss_grad")? else { return Ok(None) };
+    let batch = Recording::open(folder, "loss_grad")?.ok_or_else(|| missing(tensors("loss_grad"), &file))?;
     let mut checks = Vec::new();
-    for run in ["finetune", "pretrain"] {
-        if let Some(recording) = Recording::open(folder, &format!("adamw_{run}"))? {
-            checks.extend(check_run(subject, &LossBatch::read(&batch)?, &recording, &notes[run])?);
+    for (run, name) in runs {
+        match Recording::open(folder, name)? {
+            Some(recording) => {
+                checks.extend(check_run(subject, &LossBatch::read(&batch)?, &recording, &notes[run])?);
+            }
+            None if notes.get(run).is_some() => return Err(missing(tensors(name), &file)),
+            None => {}
         }
     }
     Ok(Some(checks))

@@ -19,10 +19,14 @@ pub struct Recording {
 
 impl Recording {
     /// `None` when the folder has no such recording.
+    ///
+    /// # Errors
+    /// When it can't be read, or when only its other half, `NAME.json`, is there.
     pub fn open(folder: &Path, name: &str) -> std::result::Result<Option<Self>, VerifyError> {
         let file = folder.join(format!("{name}.safetensors"));
         if !file.is_file() {
-            return Ok(None);
+            let half = folder.join(format!("{name}.json"));
+            return if half.is_file() { Err(missing(file, &half)) } else { Ok(None) };
         }
         let broken = |reason: String| VerifyError::Unreadable { file: file.clone(), reason };
         let tensors =
@@ -62,6 +66,12 @@ impl Recording {
     pub fn case(&self, case: &str) -> String {
         format!("{}/{case}", self.name)
     }
+}
+
+/// A file that is not there, though another says that it should be.
+pub fn missing(file: PathBuf, other: &Path) -> VerifyError {
+    let other = other.file_name().unwrap_or_default().display();
+    VerifyError::Unreadable { file, reason: format!("missing, though {other} is there; fetch both") }
 }
 
 /// Reads a JSON file.

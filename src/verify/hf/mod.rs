@@ -179,7 +179,7 @@ fn check(
         checked.push(name);
     }
     let file = folder.join(format!("{IO}.json"));
-    let json = if file.is_file() { read_json(&file)? } else { Value::Null };
+    let json = read_json(&file)?;
     if let Some(recorded) = io.find("loss") {
         let (tape, mut gradients) = (Tape::start(), Gradients::default());
         let loss = network.loss(io)?;
