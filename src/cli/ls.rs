@@ -12,7 +12,11 @@ use crate::tasks::{SUITES, Task, mini, names};
 
 /// List tasks, suites, models or metrics, one a line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+A variant of a task (another published recipe) has a line of its own behind it. Of a model there are its family, parameters, \
+layers x width, and where it is published; --json has the rest.
+
+Examples:
   glm-eval ls tasks
   glm-eval ls models --json")]
 pub struct Ls {
@@ -39,6 +43,8 @@ struct Entry {
     text: String,
     /// The same, by key.
     json: Value,
+    /// May its name be longer than the column of names?
+    may_stick_out: bool,
 }
 
 impl Ls {
@@ -55,8 +61,9 @@ impl Ls {
     }
 
     fn write(&self, out: &mut impl Write, entries: &[Entry]) -> io::Result<()> {
-        let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
-        for Entry { name, text, json } in entries {
+        let aligned = entries.iter().filter(|entry| !entry.may_stick_out);
+        let width = aligned.map(|entry| entry.name.len()).max().unwrap_or(0);
+        for Entry { name, text, json, .. } in entries {
             if self.json {
                 let mut object = json!({"name": name});
                 for (key, value) in json.as_object().into_iter().flatten() {
@@ -72,26 +79,43 @@ impl Ls {
 }
 
 fn tasks() -> anyhow::Result<Vec<Entry>> {
-    let entry = |name| {
+    let mut entries = Vec::new();
+    for name in names() {
         let task = Task::find(name)?;
-        let json = json!({
-            "title": task.title,
-            "suite": task.suite,
-            "diagnostic_of": task.diagnostic_of,
-            "version": task.version,
-            "kind": task.kind,
-            "description": task.description,
-            "labels": task.label_values,
-            "patterns": task.patterns.iter().map(|pattern| pattern.id).collect::<Vec<_>>(),
-            "metrics": task.metrics.iter().map(|metric| &metric.name).collect::<Vec<_>>(),
-            "chance": task.chance,
-            "recipe": task.recipe,
-            "variants": task.variants.keys().map(|variant| format!("{name}_{variant}")).collect::<Vec<_>>(),
-            "sha256": task.sha256,
-        });
-        Ok(Entry { name: name.to_owned(), text: task.description, json })
-    };
-    names().chain(mini::names()).map(entry).collect()
+        entries.push(task_entry(&task, None));
+        for (variant, settings) in &task.variants {
+            let settings: Vec<String> =
+                settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            let text = format!("{name} with {}", settings.join(", "));
+            let entry = task_entry(&Task::find(&format!("{name}_{variant}"))?, Some(name));
+            entries.push(Entry { text, may_stick_out: true, ..entry });
+        }
+    }
+    for name in mini::names() {
+        entries.push(task_entry(&Task::find(name)?, None));
+    }
+    Ok(entries)
+}
+
+fn task_entry(task: &Task, variant_of: Option<&str>) -> Entry {
+    let name = &task.name;
+    let json = json!({
+        "title": task.title,
+        "suite": task.suite,
+        "diagnostic_of": task.diagnostic_of,
+        "variant_of": variant_of,
+        "version": task.version,
+        "kind": task.kind,
+        "description": task.description,
+        "labels": task.label_values,
+        "patterns": task.patterns.iter().map(|pattern| pattern.id).collect::<Vec<_>>(),
+        "metrics": task.metrics.iter().map(|metric| &metric.name).collect::<Vec<_>>(),
+        "chance": task.chance,
+        "recipe": task.recipe,
+        "variants": task.variants.keys().map(|variant| format!("{name}_{variant}")).collect::<Vec<_>>(),
+        "sha256": task.sha256,
+    });
+    Entry { name: name.clone(), text: task.description.clone(), json, may_stick_out: false }
 }
 
 fn suites() -> Vec<Entry> {
@@ -99,6 +123,7 @@ fn suites() -> Vec<Entry> {
         name: (*name).to_owned(),
         text: tasks.join(", "),
         json: json!({"tasks": tasks}),
+        may_stick_out: false,
     };
     SUITES.iter().map(entry).collect()
 }
@@ -108,17 +133,16 @@ fn models() -> Vec<Entry> {
     let entry = |known: registry::Known| {
         let (family, sizes) = (known.architecture.family(), known.architecture.sizes());
         let parameters = weights::num_parameters(&*known.architecture);
-        let positions = sizes.max_positions.map_or_else(String::new, |n| format!(", {n} positions"));
         let is_trained = known.is_trained();
         let state = match (known.is_bundled(), known.hub) {
             (true, _) if is_trained => "bundled".to_owned(),
-            (true, _) => "bundled, weights drawn at random".to_owned(),
+            (true, _) => "bundled, random weights".to_owned(),
             (false, Some((repository, None))) => repository.to_owned(),
             (false, Some((repository, Some(revision)))) => format!("{repository}@{}", &revision[..7]),
             (false, None) => "not bundled".to_owned(),
         };
         let text = format!(
-            "{family:<8}{:>6} parameters, {} layers of width {}{positions}; {state}",
+            "{family:<7} {:>6}  {:>2} x {:>4}  {state}",
             rounded(parameters),
             sizes.num_layers,
             sizes.hidden_size,
@@ -128,11 +152,12 @@ fn models() -> Vec<Entry> {
             "bundled": known.is_bundled(),
             "trained": is_trained || !known.is_bundled(),
             "parameters": parameters,
+            "max_positions": sizes.max_positions,
             "hub": known.hub.map(|(repository, _)| repository),
             "revision": known.hub.and_then(|(_, revision)| revision),
             "config": known.architecture.to_json(),
         });
-        Entry { name: known.name.to_owned(), text, json }
+        Entry { name: known.name.to_owned(), text, json, may_stick_out: false }
     };
     registry::known().map(entry).collect()
 }
@@ -158,7 +183,7 @@ fn metrics() -> anyhow::Result<Vec<Entry>> {
             "higher_is_better": metric.higher_is_better,
             "tasks": users,
         });
-        Entry { name: metric.name.to_owned(), text: metric.summary.to_owned(), json }
+        Entry { name: metric.name.to_owned(), text: metric.summary.to_owned(), json, may_stick_out: false }
     };
     Ok(METRICS.iter().map(entry).collect())
 }
