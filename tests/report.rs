@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const CB: &str = "results/runs/glm-tiny-random-cb";
 
@@ -53,6 +55,20 @@ fn copy_cb(into: &Path) -> PathBuf {
         record = if name.starts_with("results_") { Some(path) } else { record };
     }
     record.expect("a record")
+}
+
+/// A copy of the committed run of CB, with a changed record.
+fn changed_cb(into: &Path, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let record = copy_cb(into);
+    let mut value = serde_json::from_str(&fs::read_to_string(&record).expect("the record")).expect("JSON");
+    change(&mut value);
+    fs::write(&record, value.to_string()).expect("a file");
+    record
+}
+
+/// A text on one line, since notes are wrapped.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -167,7 +183,7 @@ fn the_page_fetches_nothing_and_one_format_may_go_to_stdout() {
     }
     assert!(page.contains("<table class=\"sortable\">") && page.contains("id=\"data\""));
     let (json, _) = done(&[CB, "--table", "superglue", "--format", "json"]);
-    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let json: Value = serde_json::from_str(&json).expect("JSON");
     let runs = &json["tables"][1]["groups"][0]["rows"];
     assert_eq!(runs[0]["values"]["held against"], "GLM_Base");
     assert_eq!(runs[0]["values"]["verdict"], "differs");
@@ -184,24 +200,25 @@ fn of_runs_of_the_same_task_the_newest_complete_one_counts_and_the_report_says_s
     let (table, _) = done(&["--table", "superglue"]);
     let chosen = "glm-tiny was scored on cb by 2 runs; glm-tiny-random-cb/results_2026-11-23T22-38-06.560719.json counts, \
                   the newest complete one (left out: glm-tiny-random/results_2026-11-23T22-08-07.140799.json).";
-    assert!(table.contains(chosen), "{table}");
+    assert!(flat(&table).contains(chosen), "{table}");
+    let last = table.lines().skip_while(|line| !line.starts_with("Runs that were read:"));
+    let mut notes = table.lines().filter(|line| line.starts_with("  ")).chain(last);
+    assert!(notes.all(|line| line.chars().count() <= 80), "{table}");
 }
 
 #[test]
 fn a_newer_run_with_failed_samples_does_not_count() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     copy_cb(&folder.path().join("whole"));
-    let record = copy_cb(&folder.path().join("failed"));
-    let text = fs::read_to_string(&record).expect("the record");
-    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    value["date"] = serde_json::json!(4e9);
-    value["glm_eval"]["tasks"][0]["runs"][0]["failed_samples"] = serde_json::json!(3);
-    fs::write(&record, value.to_string()).expect("a file");
+    let record = changed_cb(&folder.path().join("failed"), |value| {
+        value["date"] = json!(4e9);
+        value["glm_eval"]["tasks"][0]["runs"][0]["failed_samples"] = json!(3);
+    });
     let path = folder.path().to_str().expect("a plain name");
     let (table, _) = done(&[path, "--table", "superglue"]);
     let chosen =
         "; whole/results_2026-11-23T22-38-06.560719.json counts, the newest complete one (left out: failed/";
-    assert!(table.contains(chosen) && !table.contains("3 samples failed"), "{table}");
+    assert!(flat(&table).contains(chosen) && !table.contains("3 samples failed"), "{table}");
     let (table, _) = done(&[record.to_str().expect("a plain name"), "--table", "superglue"]);
     assert!(table.contains("cb: 3 samples failed and count as wrong."), "{table}");
 }
@@ -216,7 +233,7 @@ fn a_record_that_cannot_be_read_is_left_out_of_a_folder_and_refused_when_named()
     let path = folder.path().to_str().expect("a plain name");
     let (table, notes) = done(&[path, "--table", "superglue"]);
     let left_out = "cut/results_2026-11-23T22-38-06.560719.json was left out: the record is cut short";
-    assert!(table.contains(left_out) && notes.contains(left_out), "{table}");
+    assert!(flat(&table).contains(left_out) && notes.contains(left_out), "{table}");
     assert!(table.contains("glm-tiny, random weights (ours)"), "{table}");
     let message = refused(&[record.to_str().expect("a plain name")]);
     assert!(message.contains("the record is cut short"), "{message}");
