@@ -240,6 +240,58 @@ fn a_record_that_cannot_be_read_is_left_out_of_a_folder_and_refused_when_named()
 }
 
 #[test]
+fn our_runs_stand_beside_the_published_ones_of_their_task_split_and_mode() {
+    let (table, _) =
+        done(&["results/runs/smollm2-lambada-copa-rte", "--table", "lm,superglue", "-f", "json"]);
+    let report: Value = serde_json::from_str(&table).expect("JSON");
+    let rows = |table: usize| -> Vec<Value> {
+        let groups = report["tables"][table]["groups"].as_array().expect("groups");
+        groups.last().expect("ours")["rows"].as_array().expect("rows").clone()
+    };
+    let ours = &rows(1)[0];
+    assert_eq!((&ours["ours"], report["tables"][1]["name"].as_str()), (&json!(true), Some("lm")));
+    assert!((ours["values"]["LAMBADA acc."].as_f64().expect("a score") - 29.4).abs() < 0.05, "{ours}");
+    let against = rows(2);
+    assert_eq!(against[0]["values"]["held against"], "GPT-2", "{against:?}");
+    let copa = against.iter().find(|row| row["values"]["task"] == "copa").expect("a row");
+    assert_eq!(
+        copa["notes"],
+        json!(["copa: not compared, the published rows are fine-tuned, this one is not."])
+    );
+
+    // A validation set is no test set.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (split, has_row) in [("val", false), ("test", true)] {
+        changed_cb(&folder.path().join(split), |value| {
+            let task = &mut value["glm_eval"]["tasks"][0];
+            (task["task"], task["name"]) = (json!("gigaword"), json!("gigaword"));
+            (task["split"], task["metrics"]) = (json!(split), json!(["rouge1_glm"]));
+            task["scores"]["rouge1_glm"] = task["scores"]["accuracy"].clone();
+        });
+        let path = folder.path().join(split);
+        let (table, _) = done(&[path.to_str().expect("a plain name"), "--table", "gigaword"]);
+        assert_eq!(table.contains("glm-tiny, random weights (ours)"), has_row, "{table}");
+        assert_eq!(table.contains("No run of ours is in this table."), !has_row, "{table}");
+    }
+}
+
+#[test]
+fn of_several_patterns_the_first_counts_and_the_tables_say_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    changed_cb(folder.path(), |value| {
+        let tasks = value["glm_eval"]["tasks"].as_array_mut().expect("a list");
+        tasks.push(tasks[0].clone());
+        for (task, pattern) in tasks.iter_mut().zip(["2", "3"]) {
+            task["pattern"] = json!(pattern);
+            task["name"] = json!(format!("cb_pattern_{pattern}"));
+        }
+    });
+    let (table, _) = done(&[folder.path().to_str().expect("a plain name"), "--table", "superglue"]);
+    let note = "cb: pattern 2 counts, the first that was run; the others are 3.";
+    assert!(flat(&table).contains(note), "{table}");
+}
+
+#[test]
 fn without_runs_the_published_values_stand_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
@@ -251,7 +303,7 @@ fn without_runs_the_published_values_stand_alone() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no folder results/runs here"));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(table.contains("GLM_RoBERTa") && table.contains("No run of ours."), "{table}");
+    assert!(table.contains("GLM_RoBERTa") && table.contains("No run of ours is in this table."), "{table}");
     let message = refused(&[folder.path().to_str().expect("a plain name")]);
     assert!(message.contains("no results_*.json in it"), "{message}");
     assert!(refused(&["/no/such/run"]).contains("/no/such/run: no run can be read there"));

@@ -1,11 +1,12 @@
 //! Every score of our runs with its error, its circumstances, and the published value it may be held against.
 
-use super::layout::{LAYOUTS, Scores};
-use super::paper::{number, random_note, task_notes};
+use super::layout::{LAYOUTS, Layout, Scores};
+use super::paper::{number, pattern_note, random_note, task_notes};
 use super::runs::{ModelRuns, ScoredTask};
 use super::table::{Cell, Column, Group, Part, Row, Table};
 use super::verdict::{self, SAME_WITHIN};
 use crate::metrics;
+use crate::metrics::suite::SUPERGLUE;
 use crate::results::published::published;
 
 /// The table of all scores of our runs; `None` without runs.
@@ -32,11 +33,11 @@ pub fn table(models: &[ModelRuns]) -> Option<Table> {
                 rows.push(row(model, scored, index, metric, &mut table));
             }
         }
-        rows.extend(average(model));
+        rows.extend(average(model, &mut table));
         table.groups.push(Group { title: model.label(), rows });
     }
     table.notes = vec![
-        "Scores, errors and differences in points (percent). The s.e. is that of the samples; s.d. is the spread over seeds."
+        "Scores, errors and differences in points (percent), perplexities and bits as they are. The s.e. is that of the samples; s.d. is the spread over seeds."
             .into(),
         format!(
             "differs: the 95 % interval of the difference leaves out 0. agrees: it lies within {SAME_WITHIN} points \
@@ -88,7 +89,7 @@ fn comparison(model: &ModelRuns, scored: ScoredTask, metric: &str, table: &mut T
     let Some((layout, scores, part)) = published_column(&scored.task.task, metric) else {
         return [Cell::default(), Cell::default(), Cell::default(), Cell::text("nothing published")];
     };
-    if let Some(reason) = verdict::not_comparable(scored, model.mode()) {
+    if let Some(reason) = verdict::not_comparable(scored, model.mode(), layout) {
         let mark = table.mark(format!("{}: not compared, {reason}.", scored.task.name));
         return [
             Cell::default(),
@@ -97,7 +98,7 @@ fn comparison(model: &ModelRuns, scored: ScoredTask, metric: &str, table: &mut T
             Cell { marks: vec![mark], ..Cell::text("not compared") },
         ];
     }
-    let nearest = verdict::nearest(published(layout), scores, part, model);
+    let nearest = verdict::nearest(published(layout.name), scores, part, model);
     let Some(found) = nearest.and_then(|row| verdict::compare(scored, metric, row)) else {
         return [Cell::default(), Cell::default(), Cell::default(), Cell::text("cannot tell")];
     };
@@ -118,18 +119,19 @@ fn comparison(model: &ModelRuns, scored: ScoredTask, metric: &str, table: &mut T
 }
 
 /// Where the published values of a metric of ours stand.
-pub fn published_column(task: &str, metric: &str) -> Option<(&'static str, &'static Scores, usize)> {
-    LAYOUTS.iter().flat_map(|layout| layout.columns.iter().map(move |scores| (layout.name, scores))).find_map(
-        |(layout, scores)| {
-            let part = scores.ours.1.iter().position(|known| *known == metric)?;
-            (scores.ours.0 == task).then_some((layout, scores, part))
-        },
-    )
+fn published_column(task: &str, metric: &str) -> Option<(&'static Layout, &'static Scores, usize)> {
+    let columns = LAYOUTS.iter().flat_map(|layout| layout.columns.iter().map(move |scores| (layout, scores)));
+    columns.filter(|(_, scores)| scores.ours.0 == task).find_map(|(layout, scores)| {
+        let part = scores.ours.1.iter().position(|known| *known == metric)?;
+        Some((layout, scores, part))
+    })
 }
 
-fn average(model: &ModelRuns) -> Option<Row> {
+fn average(model: &ModelRuns, table: &mut Table) -> Option<Row> {
     let average = model.suite().average?;
-    let mut cells = vec![Cell::text("average"), Cell::text("of 8 tasks")];
+    let notes = SUPERGLUE.iter().filter_map(|member| pattern_note(model, member.task));
+    let marks = notes.map(|note| table.mark(note)).collect();
+    let mut cells = vec![Cell { marks, ..Cell::text("average") }, Cell::text("of 8 tasks")];
     cells.push(cell([number(Some(100.0 * average.value), 1), number(average.stderr.map(|e| 100.0 * e), 1)]));
     cells.extend((cells.len()..10).map(|_| Cell::default()));
     cells.push(Cell::text(""));

@@ -1,5 +1,7 @@
 //! What each table shows: its columns in the published data, and the tasks of ours that belong to them.
 
+use crate::results::ours::Mode;
+
 /// A table, as a list of columns over published results.
 #[derive(Debug)]
 pub struct Layout {
@@ -11,8 +13,12 @@ pub struct Layout {
     pub columns: &'static [Scores],
     /// Does it have SuperGLUE's average, to be computed again from the cells?
     pub has_average: bool,
-    /// Why there may be no run of ours for it.
-    pub without_runs: &'static str,
+    /// How the models of the published rows met the tasks.
+    pub mode: Mode,
+    /// The split of our tasks that the published scores are of; `None` where no run of ours belongs in the table.
+    pub split: Option<&'static str>,
+    /// What to know about runs of ours in it; empty where there is nothing.
+    pub note: &'static str,
 }
 
 /// A column of a table: one data set, one or two metrics.
@@ -52,6 +58,9 @@ const ROUGE_1: &[(&str, &str)] = &[("ROUGE-1", "")];
 const ROUGE_2: &[(&str, &str)] = &[("ROUGE-2", "")];
 const ROUGE_L: &[(&str, &str)] = &[("ROUGE-L", "")];
 const BLEU: &[(&str, &str)] = &[("BLEU", "")];
+const ROUGE_GLM_1: &[&str] = &["rouge1_glm"];
+const ROUGE_GLM_2: &[&str] = &["rouge2_glm"];
+const ROUGE_GLM_L: &[&str] = &["rougeLsum_glm"];
 
 /// The metrics of `SuperGLUE`'s tasks are averaged in this order (see `metrics::suite`).
 const SUPERGLUE: &[Scores] = &[
@@ -76,32 +85,38 @@ pub const LAYOUTS: &[Layout] = &[
         title: "SuperGLUE, validation set (GLM paper, table 1)",
         columns: SUPERGLUE,
         has_average: true,
-        without_runs: "",
+        mode: Mode::Finetune,
+        split: Some("val"),
+        note: "",
     },
     Layout {
         name: "summarization",
         title: "Summarization, test sets (GLM paper, table 2)",
         columns: &[
-            scores("CNN/DM R-1", "CNN/DailyMail test", ROUGE_1, NONE),
-            scores("CNN/DM R-2", "CNN/DailyMail test", ROUGE_2, NONE),
-            scores("CNN/DM R-L", "CNN/DailyMail test", ROUGE_L, NONE),
-            scores("XSum R-1", "XSum test", ROUGE_1, NONE),
-            scores("XSum R-2", "XSum test", ROUGE_2, NONE),
-            scores("XSum R-L", "XSum test", ROUGE_L, NONE),
+            scores("CNN/DM R-1", "CNN/DailyMail test", ROUGE_1, ("cnn_dm", ROUGE_GLM_1)),
+            scores("CNN/DM R-2", "CNN/DailyMail test", ROUGE_2, ("cnn_dm", ROUGE_GLM_2)),
+            scores("CNN/DM R-L", "CNN/DailyMail test", ROUGE_L, ("cnn_dm", ROUGE_GLM_L)),
+            scores("XSum R-1", "XSum test", ROUGE_1, ("xsum", ROUGE_GLM_1)),
+            scores("XSum R-2", "XSum test", ROUGE_2, ("xsum", ROUGE_GLM_2)),
+            scores("XSum R-L", "XSum test", ROUGE_L, ("xsum", ROUGE_GLM_L)),
         ],
         has_average: false,
-        without_runs: GENERATION,
+        mode: Mode::Finetune,
+        split: Some("test"),
+        note: TEST_SETS,
     },
     Layout {
         name: "gigaword",
         title: "Gigaword summarization, test set (GLM paper, table 3)",
         columns: &[
-            scores("R-1", "Gigaword test", ROUGE_1, NONE),
-            scores("R-2", "Gigaword test", ROUGE_2, NONE),
-            scores("R-L", "Gigaword test", ROUGE_L, NONE),
+            scores("R-1", "Gigaword test", ROUGE_1, ("gigaword", ROUGE_GLM_1)),
+            scores("R-2", "Gigaword test", ROUGE_2, ("gigaword", ROUGE_GLM_2)),
+            scores("R-L", "Gigaword test", ROUGE_L, ("gigaword", ROUGE_GLM_L)),
         ],
         has_average: false,
-        without_runs: GENERATION,
+        mode: Mode::Finetune,
+        split: Some("test"),
+        note: TEST_SETS,
     },
     Layout {
         name: "squad_qg",
@@ -112,7 +127,9 @@ pub const LAYOUTS: &[Layout] = &[
             scores("R-L", QUESTIONS, ROUGE_L, NONE),
         ],
         has_average: false,
-        without_runs: GENERATION,
+        mode: Mode::Finetune,
+        split: None,
+        note: "No run of ours belongs here: papers split SQuAD's validation set in two, and METEOR is another one (docs/protocol.md).",
     },
     Layout {
         name: "infilling",
@@ -125,7 +142,9 @@ pub const LAYOUTS: &[Layout] = &[
             scores("50 %", "Yahoo Answers text infilling 50% masked", BLEU, NONE),
         ],
         has_average: false,
-        without_runs: GENERATION,
+        mode: Mode::Finetune,
+        split: None,
+        note: "No run of ours belongs here: the published blanks are not public (docs/generation.md).",
     },
     Layout {
         name: "lm",
@@ -135,7 +154,12 @@ pub const LAYOUTS: &[Layout] = &[
             perplexity("BookWiki ppl, uni", "BookWiki held-out LM (unidirectional context)"),
             perplexity("BookWiki ppl, bi", "BookWiki held-out LM (bidirectional context)"),
             scores("LAMBADA acc.", "LAMBADA (zero-shot, test)", LAMBADA, ("lambada", &["accuracy"])),
-            scores("LAMBADA acc., uni", "LAMBADA (unidirectional context)", LAMBADA, NONE),
+            scores(
+                "LAMBADA acc., uni",
+                "LAMBADA (unidirectional context)",
+                LAMBADA,
+                ("lambada_uni", &["accuracy"]),
+            ),
             scores("LAMBADA acc., bi", "LAMBADA (bidirectional context)", LAMBADA, NONE),
             Scores {
                 ours: ("wikitext103", &["word_perplexity"]),
@@ -143,19 +167,23 @@ pub const LAYOUTS: &[Layout] = &[
             },
         ],
         has_average: false,
-        without_runs: "No run of ours. BookWiki is another text here (`bookwiki`), so it is not in this table.",
+        mode: Mode::ZeroShot,
+        split: Some("val"),
+        note: "BookWiki is another text here (`bookwiki`), so runs of ours have no value for it.",
     },
     Layout {
         name: "ablation",
         title: "Ablations on SuperGLUE, validation set (GLM paper, table 6)",
         columns: SUPERGLUE,
         has_average: true,
-        without_runs: "No run of ours: these are ablations of the published model's pre-training.",
+        mode: Mode::Finetune,
+        split: None,
+        note: "No run of ours belongs here: these are ablations of the published model's pre-training.",
     },
 ];
 
 const QUESTIONS: &str = "SQuAD 1.1 question generation (Du et al. 2017 split)";
-const GENERATION: &str = "No run of ours is in this table: published scores are of the whole test sets, ours of samples of them (docs/generation.md).";
+const TEST_SETS: &str = "Published scores are of the whole test sets: of our runs, those of `--split test` are here (docs/generation.md).";
 
 const fn perplexity(head: &'static str, task: &'static str) -> Scores {
     Scores { head, task, metrics: PPL, higher_is_better: false, ours: NONE }

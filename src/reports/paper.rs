@@ -1,7 +1,7 @@
 //! The paper's tables, from the published values, with our runs below.
 
 use super::layout::{Layout, Scores};
-use super::runs::ModelRuns;
+use super::runs::{ModelRuns, ScoredTask};
 use super::table::{Cell, Column, Group, Part, Row, Table};
 use crate::metrics;
 use crate::metrics::suite::{self, SUPERGLUE};
@@ -33,15 +33,17 @@ pub fn table(layout: &Layout, models: &[ModelRuns]) -> Table {
         let rows = rows.iter().map(|row| published_row(layout, row, &mut table)).collect();
         table.groups.push(Group { title, rows });
     }
-    let shown = |model: &&ModelRuns| layout.name == "superglue" && !cells_of(layout, model).is_empty();
+    let shown =
+        |model: &&ModelRuns| layout.columns.iter().any(|scores| beside(layout, scores, model).is_some());
     let ours: Vec<Row> =
         models.iter().filter(shown).map(|model| our_row(layout, model, &mut table)).collect();
     if !ours.is_empty() {
         table.groups.push(Group { title: "Runs of this project".into(), rows: ours });
-    } else if layout.without_runs.is_empty() {
-        table.notes.push("No run of ours.".into());
-    } else {
-        table.notes.push(layout.without_runs.into());
+    } else if layout.split.is_some() {
+        table.notes.push("No run of ours is in this table.".into());
+    }
+    if !layout.note.is_empty() {
+        table.notes.push(layout.note.into());
     }
     table.mark_best(|column, _| {
         let scores = column.checked_sub(TEXT_COLUMNS)?;
@@ -54,9 +56,9 @@ pub fn table(layout: &Layout, models: &[ModelRuns]) -> Table {
     table
 }
 
-/// The columns that a model of ours has a score for.
-fn cells_of<'a>(layout: &'a Layout, model: &ModelRuns) -> Vec<&'a Scores> {
-    layout.columns.iter().filter(|scores| model.task(scores.ours.0).is_some()).collect()
+/// What a model of ours has scored of a column's task, on the split that the published scores are of.
+fn beside<'a>(layout: &Layout, scores: &Scores, model: &ModelRuns<'a>) -> Option<ScoredTask<'a>> {
+    model.task(scores.ours.0).filter(|scored| Some(scored.task.split.as_str()) == layout.split)
 }
 
 /// Published rows by group, both in the order of print; a row is one model's numbers.
@@ -166,15 +168,19 @@ fn our_row(layout: &Layout, model: &ModelRuns, table: &mut Table) -> Row {
         Cell { parts: vec![Part { text: rounded(size), value: size, best: false }], marks: vec![] },
     ];
     for scores in layout.columns {
-        let Some(scored) = model.task(scores.ours.0) else {
+        let Some(scored) = beside(layout, scores, model) else {
             cells.push(Cell::default());
             continue;
         };
-        let value = |metric: &&str| {
-            scored.task.scores.get(*metric)?.selected.map(|e| metrics::scale(metric) * e.value)
+        let part = |metric: &&str| {
+            let scale = metrics::scale(metric);
+            let selected = scored.task.scores.get(*metric).and_then(|scores| scores.selected);
+            let value = selected.map(|e| scale * e.value);
+            number(value, metrics::decimals(value.unwrap_or(0.0), scale))
         };
-        let parts = scores.ours.1.iter().map(|metric| number(value(metric), 1)).collect();
-        let marks = task_notes(scored.task).into_iter().map(|note| table.mark(note)).collect();
+        let parts = scores.ours.1.iter().map(part).collect();
+        let notes = pattern_note(model, scores.ours.0).into_iter().chain(task_notes(scored.task));
+        let marks = notes.map(|note| table.mark(note)).collect();
         cells.push(Cell { parts, marks });
     }
     if layout.has_average {
@@ -194,6 +200,22 @@ fn our_row(layout: &Layout, model: &ModelRuns, table: &mut Table) -> Row {
 pub fn random_note(random: &str) -> String {
     let random = random.split(':').next().unwrap_or(random);
     format!("Weights {random}: scores of a model that was never pre-trained.")
+}
+
+/// Which of several patterns of a task counts, in a table that shows one.
+pub fn pattern_note(model: &ModelRuns, task: &str) -> Option<String> {
+    let mut patterns: Vec<&str> = Vec::new();
+    for pattern in
+        model.tasks().filter(|scored| scored.task.task == task).filter_map(|s| s.task.pattern.as_deref())
+    {
+        if !patterns.contains(&pattern) {
+            patterns.push(pattern);
+        }
+    }
+    let (first, others) = patterns.split_first()?;
+    let others = others.join(", ");
+    (!others.is_empty())
+        .then(|| format!("{task}: pattern {first} counts, the first that was run; the others are {others}."))
 }
 
 /// What to know before quoting a task's score.

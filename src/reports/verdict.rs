@@ -1,7 +1,8 @@
 //! Ours against a published value: which one, how far apart, and what may be said of it.
 
-use super::layout::Scores;
+use super::layout::{Layout, Scores};
 use super::runs::{ModelRuns, ScoredTask};
+use crate::metrics;
 use crate::results::ours::Mode;
 use crate::results::published::Published;
 
@@ -11,7 +12,7 @@ pub const SAME_WITHIN: f64 = 3.0;
 /// 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// A comparison with a published value, in points (percent).
+/// A comparison with a published value, in points (percent); perplexities are as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
     /// The published row.
@@ -45,27 +46,28 @@ impl Comparison {
 pub fn compare(scored: ScoredTask, metric: &str, published: &'static Published) -> Option<Comparison> {
     let ours = scored.task.scores.get(metric)?.selected?;
     let value = published.number()?;
+    let scale = metrics::scale(metric);
     let seeds = scored.over_seeds(metric).and_then(|spread| Some(spread.std? / (spread.n as f64).sqrt()));
-    let share = value / 100.0;
-    let of_share = (share * (1.0 - share) / ours.n as f64).sqrt();
+    let share = value / scale;
+    let of_share = ((share * (1.0 - share)).max(0.0) / ours.n as f64).sqrt(); // 0 of a perplexity, which is no share
     let is_share = matches!(metric, "accuracy" | "em" | "record_em");
     let theirs = if is_share { Some(of_share) } else { ours.stderr.map(|stderr| stderr.max(of_share)) };
     let variance = |a: f64, b: f64| a.mul_add(a, b * b) + seeds.map_or(0.0, |seeds| seeds * seeds);
-    let half_width = ours.stderr.zip(theirs).map(|(a, b)| 100.0 * Z * variance(a, b).sqrt());
-    Some(Comparison { published, difference: 100.0 * ours.value - value, half_width })
+    let half_width = ours.stderr.zip(theirs).map(|(a, b)| scale * Z * variance(a, b).sqrt());
+    Some(Comparison { published, difference: scale * ours.value - value, half_width })
 }
 
-/// Why a task's score must not be held against published ones.
-pub fn not_comparable(scored: ScoredTask, mode: Mode) -> Option<String> {
+/// Why a task's score must not be held against the published ones of a table.
+pub fn not_comparable(scored: ScoredTask, mode: Mode, layout: &Layout) -> Option<String> {
     let task = scored.task;
-    if mode != Mode::Finetune {
-        return Some("the published rows are fine-tuned, this one is not".into());
+    if mode != layout.mode {
+        let theirs = if layout.mode == Mode::Finetune { "fine-tuned" } else { "zero-shot" };
+        return Some(format!("the published rows are {theirs}, this one is not"));
     }
-    if task.split != "val" {
-        return Some(format!(
-            "the published scores are of the validation set, this one is of {}",
-            task.split
-        ));
+    let Some(split) = layout.split else { return Some("no run of ours belongs in that table".into()) };
+    if task.split != split {
+        let set = if split == "val" { "validation" } else { split };
+        return Some(format!("the published scores are of the {set} set, this one is of {}", task.split));
     }
     if task.samples.effective < task.samples.original {
         let (part, whole) = (task.samples.effective, task.samples.original);
@@ -78,7 +80,11 @@ pub fn not_comparable(scored: ScoredTask, mode: Mode) -> Option<String> {
         ("are not the official ones", "scored on other data than the official"),
     ];
     let has = |part: &str| task.notes.iter().any(|note| note.contains(part));
-    reasons.iter().find(|(part, _)| has(part)).map(|(_, reason)| (*reason).to_string())
+    // A run says of which file it read a part only, or another: `test: a sample, ...`.
+    let is_partial = task.notes.iter().any(|note| note.starts_with(&format!("{split}: ")));
+    let partial = is_partial.then_some("scored on a part of the official data, or on other data");
+    let known = reasons.iter().find(|(part, _)| has(part)).map(|(_, reason)| *reason);
+    known.or(partial).map(String::from)
 }
 
 /// The published row nearest to a model: of the same family if there is any, then nearest in size, then first in print.

@@ -3,7 +3,7 @@
 use super::axis::{self, NORMAL, SMALL, Scale};
 use super::scene::{Anchor, Color, Scene, Sign, color, text_width};
 use super::{Key, NoPlot, Plot, legend};
-use crate::reports::layout::{self, Scores};
+use crate::reports::layout::{self, Layout, Scores};
 use crate::reports::runs::ModelRuns;
 use crate::reports::verdict;
 use crate::results::published::{Published, published};
@@ -71,7 +71,7 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
         let middle = top + row_height * (row as f64 + 0.5);
         let name = format!("{} {}", scores.head, scores.metrics[*part].1);
         scene.text((LEFT - 10.0, middle + 0.36 * NORMAL), name.trim(), NORMAL, Anchor::End);
-        metric(&mut scene, x, middle, &ours, scores, *part);
+        metric(&mut scene, x, middle, &ours, layout, (scores, *part));
     }
     Ok(Plot {
         name: "superglue",
@@ -84,12 +84,19 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
 }
 
 /// One metric: bars about `middle`, then the published signs over them.
-fn metric(scene: &mut Scene, x: Scale, middle: f64, ours: &[&ModelRuns], scores: &Scores, part: usize) {
+fn metric(
+    scene: &mut Scene,
+    x: Scale,
+    middle: f64,
+    ours: &[&ModelRuns],
+    layout: &Layout,
+    (scores, part): (&Scores, usize),
+) {
     let (task, metric) = (scores.ours.0, scores.ours.1[part]);
     let mut reason = None;
     for (index, model) in ours.iter().enumerate() {
         let Some(scored) = model.task(task) else { continue };
-        reason = reason.or_else(|| verdict::not_comparable(scored, model.mode()));
+        reason = reason.or_else(|| verdict::not_comparable(scored, model.mode(), layout));
         let Some(score) = scored.task.scores.get(metric).and_then(|scores| scores.selected) else { continue };
         let top = middle + BAR * (index as f64 - ours.len() as f64 / 2.0);
         let end = x.at((100.0 * score.value).max(0.0));
@@ -105,7 +112,8 @@ fn metric(scene: &mut Scene, x: Scale, middle: f64, ours: &[&ModelRuns], scores:
                 scene.line(&[(end, y - 4.0), (end, y + 4.0)], 1.5, color::INK);
             }
         }
-        if let Some(guess) = scored.task.chance_level.filter(|_| scored.task.metrics[0] == metric) {
+        let is_first = scored.task.metrics[0] == metric;
+        if let Some(guess) = scored.task.chance_level.filter(|_| is_first) {
             let guess = x.at(100.0 * guess);
             let reach = BAR * ours.len() as f64 / 2.0 + 4.0;
             scene.stroke(

@@ -32,7 +32,7 @@ pub fn language_modelling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
         name: "lm",
         title: "Language modelling against parameters (GLM paper, figure 4)".into(),
         caption: "Published values: GLM_Doc, GLM_410M and GLM_515M without fine-tuning, zero-shot; GPT_Large is as large \
-                  as GLM_Large. No run of ours yet."
+                  as GLM_Large. Scores of our runs, if there are any, are in the table."
             .into(),
         scene,
     })
