@@ -237,6 +237,15 @@ fn a_record_that_cannot_be_read_is_left_out_of_a_folder_and_refused_when_named()
     assert!(table.contains("glm-tiny, random weights (ours)"), "{table}");
     let message = refused(&[record.to_str().expect("a plain name")]);
     assert!(message.contains("the record is cut short"), "{message}");
+    let message = refused(&[folder.path().join("cut").to_str().expect("a plain name")]);
+    assert!(message.contains("cut: no record in it can be read: cut/results_"), "{message}");
+}
+
+#[test]
+fn a_run_that_is_named_twice_counts_once() {
+    let (table, _) = done(&[CB, "./results/../results/runs/glm-tiny-random-cb", "--table", "superglue"]);
+    assert_eq!(flat(&table).matches("was scored on cb by").count(), 0, "{table}");
+    assert_eq!(table.matches("glm-tiny, random weights (ours)").count(), 1, "{table}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The runs that a report is made from: found, read, and one chosen where several ran the same.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,14 @@ pub enum RunsError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder of which no record can be read.
+    #[error("{}: no record in it can be read: {}", path.display(), problems.join("; "))]
+    Unreadable {
+        /// The folder.
+        path: PathBuf,
+        /// Which, and why.
+        problems: Vec<String>,
+    },
     /// A record that was asked for by name.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -58,39 +67,49 @@ pub enum RunsError {
 
 impl Runs {
     /// Reads records, and folders with records in them or one level down. A record that can't be read is an error when
-    /// it was named, and a problem that the report states when it was found in a folder.
+    /// it was named, and a problem that the report states when it was found in a folder. A record counts once, by however
+    /// many names it is found.
     ///
     /// # Errors
-    /// If a path doesn't exist or holds no record, or if a named record can't be read.
+    /// If a path doesn't exist or holds no record that can be read, or if a named record can't be.
     pub fn read(paths: &[PathBuf]) -> Result<Self, RunsError> {
-        let mut runs = Self::default();
+        let (mut runs, mut seen) = (Self::default(), BTreeSet::new());
         for path in paths {
             let metadata =
                 fs::metadata(path).map_err(|source| RunsError::Io { path: path.clone(), source })?;
             if !metadata.is_dir() {
-                runs.add(path)?;
+                runs.add(path, &mut seen)?;
                 continue;
             }
             let records = records_in(path)?;
             if records.is_empty() {
                 return Err(RunsError::Nothing { path: path.clone() });
             }
-            for record in records {
-                if let Err(error) = runs.add(&record) {
-                    let problem =
-                        format!("{} was left out: {}", short_name(&record), reason(&error, &record));
-                    runs.problems.push(problem);
+            let mut problems = Vec::new();
+            for record in &records {
+                if let Err(error) = runs.add(record, &mut seen) {
+                    problems.push(format!("{} was left out: {}", short_name(record), reason(&error, record)));
                 }
             }
+            if problems.len() == records.len() {
+                return Err(RunsError::Unreadable { path: path.clone(), problems });
+            }
+            problems.retain(|problem| !runs.problems.contains(problem));
+            runs.problems.extend(problems);
         }
         let date = |run: &ReadRun| run.run.record.date;
         runs.read.sort_by(|a, b| date(a).total_cmp(&date(b)).then_with(|| a.run.path.cmp(&b.run.path)));
-        runs.read.dedup_by(|a, b| a.run.path == b.run.path);
         Ok(runs)
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), RunError> {
+    /// Adds a record, unless it was `seen` by the path that it has without links.
+    fn add(&mut self, path: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<(), RunError> {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if seen.contains(&real) {
+            return Ok(());
+        }
         let run = Run::read(path)?;
+        seen.insert(real);
         self.read.push(ReadRun { name: short_name(&run.path), run });
         Ok(())
     }
