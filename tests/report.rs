@@ -301,6 +301,26 @@ fn of_several_patterns_the_first_counts_and_the_tables_say_so() {
 }
 
 #[test]
+fn a_record_without_metrics_and_one_with_an_absurd_score_are_drawn() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out");
+    for name in ["none", "absurd"] {
+        changed_cb(&folder.path().join(name), |value| {
+            let task = &mut value["glm_eval"]["tasks"][0];
+            if name == "none" {
+                task["metrics"] = json!([]);
+            } else {
+                task["scores"]["accuracy"]["selected"]["value"] = json!(1e308);
+                task["chance_level"] = json!(1e308);
+            }
+        });
+        let path = folder.path().join(name);
+        let [path, out] = [&path, &out].map(|path| path.to_str().expect("a plain name"));
+        done(&[path, "--table", "superglue", "--format", "markdown", "--out", out]);
+    }
+}
+
+#[test]
 fn without_runs_the_published_values_stand_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));

@@ -19,9 +19,10 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The pixel of a value.
+    /// The pixel of a value; one beyond the range lies at its end, as a record could say anything.
     pub fn at(&self, value: f64) -> f64 {
-        let share = (value - self.values.0) / (self.values.1 - self.values.0);
+        let share =
+            (value.clamp(self.values.0, self.values.1) - self.values.0) / (self.values.1 - self.values.0);
         self.pixels.0 + share * (self.pixels.1 - self.pixels.0)
     }
 
@@ -91,6 +92,7 @@ mod tests {
             ["13.5", "14.0", "14.5", "15.0", "15.5"]
         );
         assert!((scale.at(14.5) - 50.0).abs() < 1e-9);
+        assert_eq!((scale.at(-1e308), scale.at(f64::INFINITY)), (0.0, 100.0));
         let wide = Scale::around([3.0, 97.0], (0.0, 1.0));
         assert_eq!(wide.ticks().iter().map(|t| wide.label(*t)).collect::<Vec<_>>(), ["0", "50", "100"]);
     }

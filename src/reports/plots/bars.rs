@@ -112,7 +112,7 @@ fn metric(
                 scene.line(&[(end, y - 4.0), (end, y + 4.0)], 1.5, color::INK);
             }
         }
-        let is_first = scored.task.metrics[0] == metric;
+        let is_first = scored.task.metrics.first().is_some_and(|first| first == metric);
         if let Some(guess) = scored.task.chance_level.filter(|_| is_first) {
             let guess = x.at(100.0 * guess);
             let reach = BAR * ours.len() as f64 / 2.0 + 4.0;

@@ -15,8 +15,10 @@ const MOST_PANELS: usize = 24;
 /// The plot; without a run that was trained there is none.
 pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let mut tasks: Vec<(String, Vec<(usize, ScoredTask)>)> = Vec::new();
+    let is_drawn =
+        |scored: &ScoredTask| scored.trained_runs().next().is_some() && !scored.task.metrics.is_empty();
     for (index, model) in models.iter().enumerate() {
-        for scored in model.tasks().filter(|scored| scored.trained_runs().next().is_some()) {
+        for scored in model.tasks().filter(is_drawn) {
             match tasks.iter_mut().find(|(name, _)| *name == scored.task.name) {
                 Some((_, all)) => all.push((index, scored)),
                 None => tasks.push((scored.task.name.clone(), vec![(index, scored)])),
