@@ -193,6 +193,11 @@ fn the_page_fetches_nothing_and_one_format_may_go_to_stdout() {
     assert!(message.contains("no folder for them: say --out DIR"), "{message}");
     let message = refused(&["--format", "csv"]);
     assert!(message.contains("superglue.csv"), "{message}");
+    let message = refused(&["--out", "nowhere"]);
+    assert!(
+        message.contains("--out nowhere: no format for the files in it: say --format markdown"),
+        "{message}"
+    );
 }
 
 #[test]

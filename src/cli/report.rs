@@ -39,7 +39,7 @@ pub struct Report {
         default_value = "all"
     )]
     table: Vec<String>,
-    /// terminal, markdown, latex, csv, json or html (a list with commas)
+    /// terminal, markdown, latex, csv, json or html (a list with commas); --out needs one besides terminal
     #[arg(short, long, value_delimiter = ',', default_value = "terminal")]
     format: Vec<String>,
     /// The folder for the files, plots among them (SVG and PNG); without it the one format goes to stdout
@@ -56,6 +56,12 @@ impl Report {
             formats.iter().copied().filter(|format| *format != Format::Terminal).collect();
         if self.out.is_none() && formats.len() > 1 {
             bail!("{} formats, but no folder for them: say --out DIR", formats.len());
+        }
+        if let Some(folder) = self.out.as_ref().filter(|_| to_files.is_empty()) {
+            bail!(
+                "--out {}: no format for the files in it: say --format markdown, latex, csv, json or html",
+                folder.display()
+            );
         }
         let report = reports::Report::new(&layouts, &self.read_runs()?);
         for note in &report.notes {
