@@ -1,5 +1,6 @@
 //! The texts that are pursued side by side for one row.
 
+use candle_core::Result;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -85,10 +86,13 @@ impl<'a> Beams<'a> {
     }
 
     /// One step: from the logits after each running text to the next ones. Returns what was considered.
-    pub fn advance(&mut self, logits: &mut [Vec<f32>], search: Search) -> Vec<Candidate> {
+    ///
+    /// # Errors
+    /// When a logit is not finite.
+    pub fn advance(&mut self, logits: &mut [Vec<f32>], search: Search) -> Result<Vec<Candidate>> {
         let Search { decoding, convention, ends } = search;
         let num_beams = decoding.num_beams;
-        let candidates = self.candidates(logits, search);
+        let candidates = self.candidates(logits, search)?;
         let mut next: Vec<Running> = Vec::with_capacity(num_beams);
         let mut ranks = Vec::with_capacity(num_beams);
         for (rank, &Candidate { beam, token, log_prob }) in candidates.iter().enumerate() {
@@ -133,12 +137,12 @@ impl<'a> Beams<'a> {
                 }
             }
         }
-        candidates
+        Ok(candidates)
     }
 
     /// The best next tokens of all running texts, best first, enough that as many as there are beams do not end; or
     /// one drawn token.
-    fn candidates(&mut self, logits: &mut [Vec<f32>], search: Search) -> Vec<Candidate> {
+    fn candidates(&mut self, logits: &mut [Vec<f32>], search: Search) -> Result<Vec<Candidate>> {
         let Search { decoding, ends, .. } = search;
         let count = decoding.num_beams * (1 + ends.len().max(1));
         let history = &self.row.history;
@@ -146,13 +150,14 @@ impl<'a> Beams<'a> {
         let banned: Vec<Vec<u32>> = self.running.iter().map(banned).collect();
         let found: Vec<Vec<TokenLogProb>> = if let Some(sampling) = &decoding.sampling {
             let draw = |(logits, banned): (&mut Vec<f32>, &Vec<u32>)| {
-                logits::draw(logits, decoding, sampling, banned, &mut self.random).into_iter().collect()
+                let drawn = logits::draw(logits, decoding, sampling, banned, &mut self.random)?;
+                Ok(drawn.into_iter().collect())
             };
-            logits.iter_mut().zip(&banned).map(draw).collect()
+            logits.iter_mut().zip(&banned).map(draw).collect::<Result<_>>()?
         } else {
             let best =
                 |(logits, banned): (&mut Vec<f32>, &Vec<u32>)| logits::best(logits, decoding, banned, count);
-            logits.par_iter_mut().zip(&banned).map(best).collect()
+            logits.par_iter_mut().zip(&banned).map(best).collect::<Result<_>>()?
         };
         let mut candidates = Vec::new();
         for (beam, (running, found)) in self.running.iter().zip(found).enumerate() {
@@ -164,7 +169,7 @@ impl<'a> Beams<'a> {
         }
         candidates.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob)); // stable: the first among equals first
         candidates.truncate(count);
-        candidates
+        Ok(candidates)
     }
 
     /// Takes a text among the finished ones, if it is good enough.

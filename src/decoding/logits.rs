@@ -1,5 +1,6 @@
 //! From the logits after one text to the tokens that may follow it.
 
+use candle_core::{Result, bail};
 use rand::Rng;
 
 use crate::nn::log_sum_exp;
@@ -16,30 +17,41 @@ pub struct TokenLogProb {
 }
 
 /// The `count` most probable tokens, best first, without those that are banned; the first among equals first.
-pub fn best(logits: &mut [f32], decoding: &Decoding, banned: &[u32], count: usize) -> Vec<TokenLogProb> {
+///
+/// # Errors
+/// When a logit is not finite.
+pub fn best(
+    logits: &mut [f32],
+    decoding: &Decoding,
+    banned: &[u32],
+    count: usize,
+) -> Result<Vec<TokenLogProb>> {
     keep_top_k(logits, decoding.top_k);
     // Banned tokens keep their share of the probability, as in both libraries.
-    let log_normaliser = log_sum_exp(logits);
+    let log_normaliser = log_normaliser(logits)?;
     let log_prob =
         |(token, logit): (u32, f32)| TokenLogProb { token, log_prob: (logit - log_normaliser).into() };
-    largest(logits, banned, count).into_iter().map(log_prob).collect()
+    Ok(largest(logits, banned, count).into_iter().map(log_prob).collect())
 }
 
 /// One token, drawn; `None` where all are banned. Its log-probability is the model's own, before anything was cut off.
+///
+/// # Errors
+/// When a logit is not finite.
 pub fn draw(
     logits: &mut [f32],
     decoding: &Decoding,
     sampling: &Sampling,
     banned: &[u32],
     random: &mut impl Rng,
-) -> Option<TokenLogProb> {
-    let log_normaliser = log_sum_exp(logits);
+) -> Result<Option<TokenLogProb>> {
+    let log_normaliser = log_normaliser(logits)?;
     for &token in banned {
         logits[token as usize] = REMOVED;
     }
     let kept = if decoding.top_k > 0 { decoding.top_k } else { logits.len() };
     let mut tokens = largest(logits, &[], kept);
-    let highest = tokens.first()?.1;
+    let Some(&(_, highest)) = tokens.first() else { return Ok(None) };
     let weight = |logit: f32| (f64::from(logit - highest) / sampling.temperature).exp();
     let mut total: f64 = tokens.iter().map(|(_, logit)| weight(*logit)).sum();
     if sampling.top_p < 1.0 {
@@ -58,8 +70,20 @@ pub fn draw(
         left -= weight(*logit);
         left < 0.0
     });
-    let (token, logit) = *drawn.or(tokens.last())?; // rounding may leave a little
-    Some(TokenLogProb { token, log_prob: (logit - log_normaliser).into() })
+    let drawn = drawn.or(tokens.last()); // rounding may leave a little
+    Ok(drawn.map(|&(token, logit)| TokenLogProb { token, log_prob: (logit - log_normaliser).into() }))
+}
+
+/// The logarithm of the sum of all exponentials. Logits that are no numbers rank nothing, and would be taken for banned
+/// tokens.
+fn log_normaliser(logits: &[f32]) -> Result<f32> {
+    let found = log_sum_exp(logits);
+    if let Some((token, logit)) =
+        logits.iter().enumerate().find(|(_, logit)| found.is_nan() && !logit.is_finite())
+    {
+        bail!("the logit of token {token} is {logit}; the weights are too large, or damaged");
+    }
+    Ok(found)
 }
 
 /// Tokens that may not come next: the ends while the text is too short, and what would repeat an n-gram.
@@ -129,9 +153,29 @@ mod tests {
         // Of e⁰, e^ln2 and e^ln5 the largest two are kept: probabilities 2/7 and 5/7.
         let logits = [0.0, 2f32.ln(), 5f32.ln()];
         let decoding = Decoding { top_k: 2, ..Decoding::greedy(1) };
-        let found = best(&mut logits.to_vec(), &decoding, &[2], 4);
+        let found = best(&mut logits.to_vec(), &decoding, &[2], 4).expect("numbers");
         assert_eq!(found.len(), 1);
         assert!((found[0].log_prob - (2.0f64 / 7.0).ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_logit_that_is_not_finite_is_an_error_and_not_a_banned_token() {
+        let decoding = Decoding { top_k: 1, ..Decoding::greedy(1) };
+        let sampling = Sampling { temperature: 1.0, top_p: 1.0, seed: 0 };
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let logits = [1.0, bad, 2.0];
+            let mut random = ChaCha8Rng::seed_from_u64(1);
+            let found = [
+                best(&mut logits.to_vec(), &Decoding::greedy(1), &[], 1).map(|_| ()),
+                draw(&mut logits.to_vec(), &decoding, &sampling, &[], &mut random).map(|_| ()),
+            ];
+            for error in found.map(|found| found.expect_err("it is no number").to_string()) {
+                assert!(error.starts_with(&format!("the logit of token 1 is {bad};")), "{error}");
+            }
+        }
+        // What was removed is a number, and all that is left may be banned.
+        let removed = best(&mut [REMOVED, 0.0], &Decoding::greedy(1), &[1], 1);
+        assert!(removed.expect("numbers").is_empty());
     }
 
     #[test]
@@ -160,8 +204,9 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut counts = [0; 4];
         for _ in 0..4000 {
-            let drawn =
-                draw(&mut logits.to_vec(), &decoding, &sampling, &[0], &mut random).expect("one is left");
+            let drawn = draw(&mut logits.to_vec(), &decoding, &sampling, &[0], &mut random)
+                .expect("numbers")
+                .expect("one is left");
             counts[drawn.token as usize] += 1;
         }
         counts

@@ -88,8 +88,8 @@ impl Progress<'_> {
 /// - `watch`: is told of every row after every step
 ///
 /// # Errors
-/// Those of `step`.
-pub fn decode<E>(
+/// Those of `step`; and when a logit is not finite.
+pub fn decode<E: From<candle_core::Error>>(
     rows: &[Row],
     search: Search,
     first: Vec<Vec<f32>>,
@@ -108,7 +108,7 @@ pub fn decode<E>(
             if mine.is_empty() {
                 continue;
             }
-            let candidates = beams.advance(mine, search);
+            let candidates = beams.advance(mine, search)?;
             let (running, finished, is_done) = (beams.running(), beams.finished(), beams.is_done());
             watch(&Progress { row, candidates: &candidates, running, finished, is_done });
             if is_done {

@@ -1,5 +1,4 @@
-use std::convert::Infallible;
-
+use candle_core::Error;
 use proptest::prelude::*;
 
 use super::*;
@@ -37,10 +36,10 @@ fn decode_rows(rows: &[usize], decoding: &Decoding, convention: Convention) -> V
             (*row, [text.as_slice(), &[e.token]].concat())
         };
         texts = extensions.iter().map(extend).collect();
-        Ok::<_, Infallible>(texts.iter().map(|(row, text)| logits(*row, text)).collect())
+        Ok::<_, Error>(texts.iter().map(|(row, text)| logits(*row, text)).collect())
     };
     let rows: Vec<Row> = rows.iter().map(row).collect();
-    decode(&rows, search, first, step, |_| ()).expect("the step can't fail")
+    decode(&rows, search, first, step, |_| ()).expect("logits are numbers")
 }
 
 fn beams(num_beams: usize, max_new_tokens: usize) -> Decoding {
@@ -119,9 +118,9 @@ fn early_stopping_ends_at_as_many_texts_as_beams() {
         let search = Search { decoding: &decoding, convention: Convention::Glm, ends: &[END] };
         let mut steps = 0;
         // The other token is always more probable than the end, and longer texts score better.
-        let step = |extensions: &[Extension]| Ok::<_, Infallible>(vec![vec![0.0, 1.0]; extensions.len()]);
+        let step = |extensions: &[Extension]| Ok::<_, Error>(vec![vec![0.0, 1.0]; extensions.len()]);
         let rows = [Row { max_new_tokens: 40, ..Row::default() }];
-        decode(&rows, search, vec![vec![0.0, 1.0]], step, |_| steps += 1).expect("the step can't fail");
+        decode(&rows, search, vec![vec![0.0, 1.0]], step, |_| steps += 1).expect("logits are numbers");
         steps
     };
     assert_eq!((steps(true), steps(false)), (2, 40));
@@ -138,6 +137,19 @@ fn a_row_without_any_token_left_ends_with_what_it_has() {
 }
 
 #[test]
+fn a_search_ends_at_logits_that_are_no_numbers() {
+    for steps in [0, 1] {
+        let decoding = beams(2, 4);
+        let search = Search { decoding: &decoding, convention: Convention::HuggingFace, ends: &[END] };
+        let first = if steps == 0 { vec![f32::NAN; 4] } else { logits(1, &[]) };
+        let step = |extensions: &[Extension]| Ok::<_, Error>(vec![vec![f32::NAN; 4]; extensions.len()]);
+        let rows = [Row { max_new_tokens: 4, ..Row::default() }];
+        let found = decode(&rows, search, vec![first], step, |_| ());
+        assert!(found.expect_err("no text can be found").to_string().contains("is NaN"));
+    }
+}
+
+#[test]
 fn settled_tokens_are_never_taken_back() {
     let decoding = Decoding { length_penalty: 0.7, ..beams(3, 12) };
     let search = Search { decoding: &decoding, convention: Convention::Glm, ends: &[END] };
@@ -145,7 +157,7 @@ fn settled_tokens_are_never_taken_back() {
         let mut texts = vec![vec![]];
         let step = |extensions: &[Extension]| {
             texts = extensions.iter().map(|e| [texts[e.parent].as_slice(), &[e.token]].concat()).collect();
-            Ok::<_, Infallible>(texts.iter().map(|text: &Vec<u32>| logits(row, text)).collect())
+            Ok::<_, Error>(texts.iter().map(|text: &Vec<u32>| logits(row, text)).collect())
         };
         let mut shown: Vec<u32> = Vec::new();
         let watch = |progress: &Progress| {
@@ -153,7 +165,7 @@ fn settled_tokens_are_never_taken_back() {
             shown = progress.settled().to_vec();
         };
         let rows = [Row { max_new_tokens: 12, ..Row::default() }];
-        let found = decode(&rows, search, vec![logits(row, &[])], step, watch).expect("the step can't fail");
+        let found = decode(&rows, search, vec![logits(row, &[])], step, watch).expect("logits are numbers");
         assert_eq!(shown, found[0][0].tokens);
     }
 }
