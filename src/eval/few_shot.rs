@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{EvalError, Evaluation};
 use crate::model::LanguageModel;
 use crate::request::{Ask, Part, Request};
-use crate::tasks::{Sample, Split};
+use crate::tasks::{Reading, Sample, Split};
 
 /// Solved examples, drawn from the training set by a seed; the same for all samples.
 #[derive(Debug, Default)]
@@ -72,7 +72,11 @@ impl FewShot {
 fn solution(sample: &Sample) -> Option<String> {
     let right = match &sample.request.ask {
         Ask::Word { words } => words.get(sample.label?)?,
-        Ask::Choice { candidates, .. } => candidates.get(sample.label?).or(candidates.first())?,
+        Ask::Choice { candidates, .. } => {
+            let label = sample.label?;
+            // Elsewhere the first candidate is the right one, whatever the label: WSC learns from true rows only.
+            candidates.get(if sample.reading == Reading::Best { label } else { 0 })?
+        }
         Ask::Classify { .. } | Ask::Generate { .. } | Ask::LogProb { .. } => return None,
     };
     let parts = sample.request.prompt.parts();

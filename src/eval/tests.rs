@@ -14,7 +14,7 @@ use super::scoring::{Scored, lines};
 use super::*;
 use crate::model::{Cost, LanguageModel, Parameters};
 use crate::nn::Dropout;
-use crate::request::{Answer, Ask, CandidateScore, Example, Request};
+use crate::request::{Answer, Ask, CandidateScore, Example, Part, Prompt, Request};
 use crate::results::SampleLine;
 use crate::stats::Estimate;
 use crate::tasks::{Task, TaskData};
@@ -273,6 +273,27 @@ fn a_run_that_is_stopped_ends_after_the_batch_and_keeps_no_half_window() {
     let outcome = fresh(&model, &evaluation("copa"), &Settings { batch_size: Some(1), ..settings() });
     assert!(matches!(outcome.scored, Err(EvalError::Interrupted)));
     assert_eq!((model.asked.borrow().len(), outcome.units), (2, 0));
+}
+
+#[test]
+fn an_example_of_wsc_is_solved_with_the_noun_phrase_and_not_with_a_wrong_candidate() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("candidates.jsonl");
+    let row = json!({"text": "Al hid Bo's hat so he ran.", "pronoun": "he", "candidates": ["Al", "Bo"], "answer": "Bo"});
+    std::fs::write(&file, format!("{row}\n")).expect("a temporary file");
+    let mut evaluation = evaluation("wsc");
+    let rows = BTreeMap::from([(Split::Train, file)]);
+    evaluation.data = TaskData::from_files(&evaluation.task, folder.path(), rows);
+    let request = Request {
+        id: "dev-0".into(),
+        prompt: Prompt::default(),
+        ask: Ask::Word { words: vec![] },
+        max_tokens: 512,
+    };
+    let few_shot = FewShot::draw(&evaluation, 1, 1).expect("one row");
+    let (request, count) = few_shot.prepend(&Fake::new(), request, "dev-0");
+    let Some(Part::Text { text, .. }) = request.prompt.side_a.first() else { panic!("an example") };
+    assert!(count == 1 && text.contains("Answer: Bo"), "{text}");
 }
 
 #[test]
