@@ -51,20 +51,28 @@ impl FewShot {
             return (request, 0);
         }
         let truncated = |request: &Request| model.cost(request).ok().map(|cost| cost.truncated);
-        let alone = truncated(&request);
+        let Some(alone) = truncated(&request) else { return (request, 0) };
         let examples: Vec<&str> =
             self.examples.iter().filter(|(id, _)| id != guid).map(|(_, text)| text.as_str()).collect();
-        for count in (1..=examples.len()).rev() {
+        let with = |count: usize| {
             let mut longer = request.clone();
             let parts = examples[..count]
                 .iter()
                 .map(|text| Part::Text { text: format!("{text}\n"), shortenable: false });
             longer.prompt.side_a.splice(0..0, parts);
-            if alone.is_some() && truncated(&longer) == alone {
-                return (longer, count);
-            }
+            longer
+        };
+        let fits = |count: usize| truncated(&with(count)) == Some(alone);
+        // Most often all of them do. Else between one that fits and one too many, as what fits does so with fewer too.
+        if fits(examples.len()) {
+            return (with(examples.len()), examples.len());
         }
-        (request, 0)
+        let (mut fitting, mut too_many) = (0, examples.len());
+        while too_many - fitting > 1 {
+            let middle = fitting.midpoint(too_many);
+            *(if fits(middle) { &mut fitting } else { &mut too_many }) = middle;
+        }
+        (with(fitting), fitting)
     }
 }
 

@@ -81,6 +81,33 @@ impl LanguageModel for Fake {
     }
 }
 
+/// Has room for so many parts of a prompt; counts how often it is asked what one costs.
+struct Limited {
+    fake: Fake,
+    limit: usize,
+    asked: Cell<u32>,
+}
+
+impl LanguageModel for Limited {
+    fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        self.asked.set(self.asked.get() + 1);
+        let truncated = request.prompt.side_a.len().saturating_sub(self.limit);
+        Ok(Cost { truncated, ..self.fake.cost(request)? })
+    }
+
+    fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {
+        self.fake.answer(requests)
+    }
+
+    fn loss(&self, examples: &[&Example], dropout: &Dropout) -> Result<Tensor, ModelError> {
+        self.fake.loss(examples, dropout)
+    }
+
+    fn parameters(&self) -> &Parameters {
+        self.fake.parameters()
+    }
+}
+
 /// Keeps the lines.
 #[derive(Default)]
 struct Notes(RefCell<Vec<String>>);
@@ -273,6 +300,31 @@ fn a_run_that_is_stopped_ends_after_the_batch_and_keeps_no_half_window() {
     let outcome = fresh(&model, &evaluation("copa"), &Settings { batch_size: Some(1), ..settings() });
     assert!(matches!(outcome.scored, Err(EvalError::Interrupted)));
     assert_eq!((model.asked.borrow().len(), outcome.units), (2, 0));
+}
+
+#[test]
+fn as_many_examples_as_fit_are_found_without_trying_each_number() {
+    let evaluation = evaluation("copa");
+    let few_shot = FewShot::draw(&evaluation, 1000, 1).expect("rows to draw from");
+    let request = Request {
+        id: "dev-0".into(),
+        prompt: Prompt::default(),
+        ask: Ask::Word { words: vec![] },
+        max_tokens: 512,
+    };
+    let asked = |limit: usize| {
+        let model = Limited { fake: Fake::new(), limit, asked: Cell::new(0) };
+        let (longer, count) = few_shot.prepend(&model, request.clone(), "dev-0");
+        assert_eq!(longer.prompt.side_a.len(), count);
+        (count, model.asked.get())
+    };
+    let (all, _) = asked(usize::MAX);
+    assert!(all > 8, "{all}");
+    for limit in 0..=all {
+        let (count, tries) = asked(limit);
+        assert_eq!(count, limit);
+        assert!(tries <= 3 + all.ilog2(), "{tries}");
+    }
 }
 
 #[test]
