@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::{DType, Device};
-use common::{DATA, Left, TEXTS, command, command_on, done, left};
+use common::{DATA, Left, TEXTS, command, command_on, done, left, write_bart};
 use glm_eval::checkpoint;
 use glm_eval::metrics::Prediction;
 use glm_eval::model::glm::Config;
@@ -487,19 +487,49 @@ fn without_log_samples_no_text_is_written_down() {
     assert!(text.contains("rouge1_stem") && text.contains("test-g-0"), "{text}");
 }
 
+/// The program refuses to run with these words, says why, and leaves nothing.
+fn assert_refused_before_any_work(data: &str, words: &str, says: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = command_on(Path::new(data), words, folder.path()).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    let message = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(message.contains(says), "{words}: {message}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{words}: something was begun");
+}
+
+#[test]
+fn a_form_that_a_family_has_no_answer_in_is_refused_before_any_work() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let bart = place.path().join("bart");
+    write_bart(&bart);
+    let bart = |words: &str| format!("rte --model {} {words}", bart.display());
+    assert_refused_before_any_work(
+        DATA,
+        "rte --model t5-tiny --head classifier",
+        "t5 models have no classification head",
+    );
+    assert_refused_before_any_work(
+        DATA,
+        "rte --model t5-tiny --mode few-shot",
+        "no blank that examples could show filled",
+    );
+    for (words, says) in [
+        ("--mode zero-shot", "a classification head, which must be trained"),
+        ("--mode few-shot", "a classification head, which must be trained"),
+        ("--head cloze", "a BART fills no blanks"),
+        ("--head text-to-text", "a BART fills no blanks"),
+    ] {
+        assert_refused_before_any_work(DATA, &bart(words), says);
+    }
+}
+
 #[test]
 fn a_model_that_writes_no_texts_is_refused_before_any_work() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
     for (words, says) in [
         ("gigaword --model bert-tiny", "a bert model does not write here"),
         ("yahoo_infill --model t5-tiny", "several blanks in one text, which a t5 model does not fill here"),
         ("gigaword --mode few-shot", "examples in the prompt are for tasks with candidates only"),
     ] {
-        let output = command_on(Path::new(TEXTS), words, folder.path()).output().expect("the program starts");
-        assert_eq!(output.status.code(), Some(2), "{words}");
-        let message =
-            String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(message.contains(says), "{words}: {message}");
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "{words}: something was begun");
+        assert_refused_before_any_work(TEXTS, words, says);
     }
 }

@@ -264,6 +264,36 @@ fn own_head(family: Family, task: &Task, mode: Mode) -> Head {
     }
 }
 
+/// Can the model answer so, in this mode?
+fn check_head(head: Head, task: &Task, model: &ModelSource, mode: Mode) -> Result<(), EvalError> {
+    let (family, task_name) = (model.architecture.family(), &task.name);
+    let problem = match head {
+        Head::TextToText if !matches!(family, Family::T5 | Family::Bart) => {
+            format!("--head text-to-text: {} is no text-to-text model; T5 and BART are", model.name)
+        }
+        Head::TextToText if mode == Mode::FewShot => format!(
+            "{task_name} is asked text to text, where a prompt has no blank that examples could show filled; use \
+             `--head cloze` or `--mode zero-shot`"
+        ),
+        Head::Classifier if matches!(family, Family::T5 | Family::Gpt2 | Family::Llama) => {
+            format!("--head classifier: {family} models have no classification head here; use `--head cloze`")
+        }
+        Head::Classifier if mode != Mode::Finetune => format!(
+            "{task_name} is answered by a classification head, which must be trained: use `--mode finetune`"
+        ),
+        // It writes whole texts, and scores none.
+        Head::Cloze | Head::TextToText
+            if family == Family::Bart && !(head == Head::TextToText && task.is_written()) =>
+        {
+            format!(
+                "{task_name}: a BART fills no blanks and scores no candidates; use `--head classifier`, or another family"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(EvalError::Impossible(problem))
+}
+
 /// The recipe's pattern; of a task that is answered with texts, for a model that only goes on where a text ends, the
 /// first one with the blank there.
 fn own_pattern(family: Family, task: &Task, recipe: &FullRecipe) -> Result<usize, EvalError> {
@@ -299,16 +329,11 @@ fn form_of(
     if let Some(problem) = decoding.as_ref().and_then(Decoding::problem) {
         return Err(EvalError::Recipe(format!("{}: {problem}", task.name)));
     }
-    let family = model.architecture.family();
-    if settings.head == Some(Head::TextToText) && !matches!(family, Family::T5 | Family::Bart) {
-        return Err(EvalError::Impossible(format!(
-            "--head text-to-text: {} is no text-to-text model; T5 and BART are",
-            model.name
-        )));
-    }
+    let head = settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode));
+    check_head(head, task, model, settings.mode)?;
     Ok(Form {
         pattern,
-        head: settings.head.unwrap_or_else(|| own_head(model.architecture.family(), task, settings.mode)),
+        head,
         marks: model.architecture.family().reads_marks(),
         prefix: model.architecture.family().reads_prefixes(),
         multi_token: settings.multi_token || needs_texts,

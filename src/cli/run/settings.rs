@@ -80,7 +80,7 @@ pub struct RunArgs {
     /// Evaluation samples a batch, or `auto`; changes no score
     #[arg(short = 'b', long, default_value = "auto", value_name = "N|auto")]
     batch_size: BatchSize,
-    /// Examples in the prompt, for `--mode few-shot`
+    /// Examples in the prompt, for `--mode few-shot`; of tasks that are asked with a blank
     #[arg(short = 'f', long, default_value_t = 4, value_name = "K")]
     num_fewshot: usize,
     /// More training rows for WSC, with candidates (files or folders of .jsonl)
