@@ -344,7 +344,7 @@ impl GlmModel {
 mod tests {
     use super::*;
     use crate::model::{Build, Head, ModelSource};
-    use crate::request::{Part, Prompt};
+    use crate::request::{Cut, Decoding, Edges, Part, Prompt};
 
     fn model() -> Box<dyn LanguageModel> {
         let source = ModelSource::open_random("glm-tiny", None).expect("it is bundled");
@@ -384,6 +384,22 @@ mod tests {
             );
             assert!(with.score < without.score, "one more log-probability is added");
         }
+    }
+
+    #[test]
+    fn a_text_is_learned_as_far_as_the_model_has_block_positions() {
+        let request = Request {
+            ask: Ask::Generate { decoding: Decoding::greedy(1200), edges: Edges::Both, cut: Cut::End },
+            max_tokens: 2000,
+            ..choice(&[], true)
+        };
+        let texts = vec![" so".repeat(1500)];
+        let example = Example { texts, ..Example::of_candidates(request, 0, Loss::Generative) };
+        let model = model();
+        let cost = model.learning_cost(&example).expect("a cost");
+        assert_eq!(cost.truncated, 1500 + 1 - 1024); // of the words and the end of the piece
+        let loss = model.loss(&[&example], &Dropout::off()).expect("it has positions enough");
+        assert!(loss.to_scalar::<f32>().expect("a scalar").is_finite());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::model::prompt::EncodingError;
 use crate::model::writing::{self, decoding, seed};
 use crate::model::{Cost, ModelError};
 use crate::nn::{self, Dropout, Sequence};
-use crate::request::{Answer, Decoding, Example, Filling, Request};
+use crate::request::{Answer, Ask, Decoding, Example, Filling, Request};
 
 impl GlmModel {
     /// Answers requests for texts. `watch` is told of a request, the number of the blank under way, and the tokens that
@@ -137,18 +137,27 @@ impl GlmModel {
         Ok(Context::new(self.tokenizer(), &self.fit_generation(request))?)
     }
 
-    /// The prompt as long as the model has positions; pieces take none of them.
+    /// The prompt as long as the model has positions, of which pieces take none, and pieces as long as it has block
+    /// positions.
     fn fit_generation(&self, request: &Request) -> Request {
-        let Some(decoding) = decoding(request) else { return request.clone() };
+        let Ask::Generate { decoding, edges, cut } = &request.ask else { return request.clone() };
+        let (decoding, edges, cut) = (self.fit_pieces(decoding), *edges, *cut);
         let longest = self.glm().config().max_sequence_length + decoding.max_new_tokens;
-        Request { max_tokens: request.max_tokens.min(longest), ..request.clone() }
+        Request {
+            max_tokens: request.max_tokens.min(longest),
+            ask: Ask::Generate { decoding, edges, cut },
+            ..request.clone()
+        }
     }
 
     /// The settings, with a limit that the model has block positions for.
     fn settings(&self, request: &Request) -> Result<Decoding, ModelError> {
-        let decoding = writing::settings(request)?;
+        writing::settings(request).map(|decoding| self.fit_pieces(decoding))
+    }
+
+    fn fit_pieces(&self, decoding: &Decoding) -> Decoding {
         let max_new_tokens = decoding.max_new_tokens.min(self.glm().config().max_sequence_length);
-        Ok(Decoding { max_new_tokens, ..decoding.clone() })
+        Decoding { max_new_tokens, ..decoding.clone() }
     }
 }
 
