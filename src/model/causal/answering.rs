@@ -51,6 +51,20 @@ impl<N: Network> CausalModel<N> {
         Ok(Answer { candidates: vec![total], ..Answer::default() })
     }
 
+    /// What reading some encodings of a request takes.
+    fn reading_cost(&self, request: &Request, encodings: &[&Encoding]) -> Cost {
+        let sequences = Batch::pack(encodings.iter().copied()).layout.sequences;
+        let logit_rows = encodings.iter().map(|encoding| encoding.num_scored()).sum();
+        let max_tokens = request.max_tokens.min(self.network.max_positions());
+        let copies: usize = encodings.iter().map(|encoding| encoding.continuations.len()).sum();
+        Cost {
+            computed: encodings.iter().map(|encoding| encoding.num_read()).sum(),
+            as_padded_copies: copies * max_tokens,
+            truncated: encodings.iter().map(|encoding| encoding.truncated_tokens).sum(),
+            flops: self.network.forward_flops(&sequences, logit_rows),
+        }
+    }
+
     /// Scores of all continuations' tokens, one encoding's after the other's.
     fn score(&self, encodings: &[&Encoding]) -> Result<Vec<TokenScore>, ModelError> {
         let hidden = self.network.forward(&Batch::pack(encodings.iter().copied()), &Dropout::off())?.detach(); // [t, h]
@@ -68,33 +82,17 @@ impl<N: Network> LanguageModel for CausalModel<N> {
         }
         if let Ask::LogProb { .. } = request.ask {
             let windows = self.windows(request)?;
-            let sequences = Batch::pack(&windows).layout.sequences;
-            let max_tokens = request.max_tokens.min(self.network.max_positions());
-            let logit_rows = windows.iter().map(Encoding::num_scored).sum();
-            return Ok(Cost {
-                computed: windows.iter().map(Encoding::num_read).sum(),
-                as_padded_copies: windows.len() * max_tokens,
-                truncated: windows.iter().map(|window| window.truncated_tokens).sum(),
-                flops: self.network.forward_flops(&sequences, logit_rows),
-            });
+            return Ok(self.reading_cost(request, &windows.iter().collect::<Vec<_>>()));
         }
         let encoding = self.encode(request)?;
-        let both = [&encoding, &encoding.unconditional(self.marks)];
-        let sequences = Batch::pack(both).layout.sequences;
-        let logit_rows = both.iter().map(|encoding| encoding.num_scored()).sum();
-        let max_tokens = request.max_tokens.min(self.network.max_positions());
-        Ok(Cost {
-            computed: both.iter().map(|encoding| encoding.num_read()).sum(),
-            as_padded_copies: 2 * encoding.continuations.len() * max_tokens,
-            truncated: encoding.truncated_tokens,
-            flops: self.network.forward_flops(&sequences, logit_rows),
-        })
+        Ok(self.reading_cost(request, &[&encoding, &encoding.unconditional(self.marks)]))
     }
 
     fn learning_cost(&self, example: &Example) -> Result<Cost, ModelError> {
         match &example.request.ask {
             Ask::Generate { .. } => writing::learning_cost(self, example),
-            _ => self.cost(&example.request),
+            // Learned from is what follows the prompt alone.
+            _ => Ok(self.reading_cost(&example.request, &[&self.encode(&example.request)?])),
         }
     }
 
@@ -332,6 +330,22 @@ mod tests {
         let worst = of_shared.iter().zip(&of_alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-5, "{worst}");
         assert!(of_alone.iter().any(|&x| x.abs() > 1e-3));
+    }
+
+    #[test]
+    fn continuations_of_nothing_are_counted_where_they_are_scored_and_not_where_they_are_learned() {
+        let model = model(true);
+        let request = choice("the cat sat on the", &CANDIDATES, "");
+        let tokens = |text: &str| Tokenizer::builtin_published().encode(text).expect("plain text").len();
+        // Of each continuation, all but the last token is read.
+        let continuations: usize = CANDIDATES.iter().map(|text| tokens(text) - 1).sum();
+        let example = Example::of_candidates(request.clone(), 0, Loss::CrossEntropy);
+        let (scored, learned) = (model.cost(&request).expect("it fits"), model.learning_cost(&example));
+        let learned = learned.expect("it fits");
+        assert_eq!(learned.computed, 1 + tokens("the cat sat on the") + continuations); // a start, and the prompt
+        assert_eq!(scored.computed, learned.computed + 1 + continuations);
+        assert_eq!(scored.as_padded_copies, 2 * learned.as_padded_copies);
+        assert!(learned.flops < scored.flops);
     }
 
     #[test]
