@@ -66,8 +66,8 @@ pub fn over_texts(
         let layout = Layout::new(vec![Sequence { cached, ..Sequence::prefix_lm(each, 0) }; texts.len()]);
         let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?.detach();
         let last: Vec<u32> = (1..=texts.len()).map(|text| (text * each - 1) as u32).collect();
-        let (hidden, table) = model.head(&nn::embedding(&hidden, &last)?)?;
-        rows_of_logits(&nn::logits(&hidden, &table, Precision::F32)?, num_tokens, search.ends)
+        let logits = nn::logits(&nn::embedding(&hidden, &last)?, model.head(), Precision::F32)?;
+        rows_of_logits(&logits, num_tokens, search.ends)
     };
     let all: Vec<usize> = (0..lengths.len()).collect();
     let first = read(&starts.repeat(lengths.len()), &all, 0, &mut cache)?;

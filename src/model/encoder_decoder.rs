@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::glm::Cache;
-use crate::nn::{Dropout, Layout, Precision, Sequence, Visibility};
+use crate::nn::{Dropout, Layout, OutputLayer, Precision, Sequence, Visibility};
 
 /// A network of an encoder and a decoder.
 pub trait EncoderDecoder {
@@ -31,9 +31,8 @@ pub trait EncoderDecoder {
         dropout: &Dropout,
     ) -> Result<Tensor>;
 
-    /// Hidden states `[m, h]` and the table `[v, h]` with which they are multiplied to logits; `h` may be wider than the
-    /// model.
-    fn head(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)>;
+    /// From hidden states to logits.
+    fn head(&self) -> OutputLayer<'_>;
 
     /// The token that the decoder begins with.
     fn start_token(&self) -> u32;
@@ -110,7 +109,7 @@ mod tests {
     use crate::model::bart::{self, Bart};
     use crate::model::t5::{self, T5};
     use crate::model::{Architecture, Initial, Parameters};
-    use crate::nn::Precision;
+    use crate::nn;
 
     /// Weights that are large enough for mistakes to show.
     fn weights(config: &dyn Architecture) -> Parameters {
@@ -124,10 +123,8 @@ mod tests {
         Parameters::draw(weights, 5, DType::F32, &Device::Cpu).expect("weights")
     }
 
-    fn models() -> [Box<dyn EncoderDecoder>; 2] {
-        let sizes = t5::Config::named().next().expect("t5-tiny").1;
-        let t5 = t5::Config { vocab_size: 20, d_model: 16, d_kv: 6, d_ff: 24, num_heads: 3, ..sizes };
-        let bart = bart::Config {
+    fn bart() -> bart::Config {
+        bart::Config {
             vocab_size: 20,
             d_model: 16,
             encoder_layers: 2,
@@ -138,7 +135,13 @@ mod tests {
             decoder_ffn_dim: 24,
             max_position_embeddings: 16,
             ..bart::Config::named().next().expect("bart-base").1
-        };
+        }
+    }
+
+    fn models() -> [Box<dyn EncoderDecoder>; 2] {
+        let sizes = t5::Config::named().next().expect("t5-tiny").1;
+        let t5 = t5::Config { vocab_size: 20, d_model: 16, d_kv: 6, d_ff: 24, num_heads: 3, ..sizes };
+        let bart = bart();
         let (t5_weights, bart_weights) = (weights(&t5).var_builder(), weights(&bart).var_builder());
         [
             Box::new(T5::new(&t5, Precision::F32, t5_weights).expect("a T5")),
@@ -204,6 +207,26 @@ mod tests {
             assert_eq!(all[..5], after[..5]);
             assert!(all[5..].iter().zip(&after[5..]).all(|(a, b)| a != b));
         }
+    }
+
+    #[test]
+    fn a_barts_logits_have_their_bias_and_its_embedding_is_not_copied_for_them() {
+        let bart = bart();
+        let mut weights = weights(&bart).snapshot().expect("a copy");
+        let bias: Vec<f32> = (0..20u8).map(|id| f32::from(id) / 4.0).collect();
+        let tensor = Tensor::from_vec(bias.clone(), (1, 20), &Device::Cpu).expect("a tensor");
+        weights.insert("final_logits_bias".into(), tensor);
+        let weights = Parameters::load(&weights, DType::F32, &Device::Cpu).expect("weights");
+        let model = Bart::new(&bart, Precision::F32, weights.var_builder()).expect("a BART");
+        let hidden = Tensor::ones((1, 16), DType::F32, &Device::Cpu).expect("a tensor");
+        let logits = |layer: OutputLayer| {
+            nn::logits(&hidden, layer, Precision::F32).expect("logits").to_vec2::<f32>().expect("values")
+        };
+        let layer = model.head();
+        assert_eq!(layer.weight.dims(), [20, 16]);
+        let (with, without) = (logits(layer), logits(layer.weight.into()));
+        let added: Vec<f32> = without[0].iter().zip(&bias).map(|(logit, bias)| logit + bias).collect();
+        assert_near(&with, &[added]);
     }
 
     #[test]

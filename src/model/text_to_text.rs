@@ -87,6 +87,6 @@ fn cross_entropy(
     let sight = model.look(&model.encode(&read, &lengths, dropout)?)?;
     let own: Vec<usize> = (0..texts.len()).collect();
     let hidden = model.decode((&sight, &own), (&ids, &layout), None, dropout)?; // [t, h]
-    let (rows, table) = model.head(&nn::embedding(&hidden, &scored)?)?; // [m, h]
-    nn::mean_linear_cross_entropy(&rows, &table, &targets, label_smoothing, model.precision())
+    let rows = nn::embedding(&hidden, &scored)?; // [m, h]
+    nn::mean_linear_cross_entropy(&rows, model.head(), &targets, label_smoothing, model.precision())
 }

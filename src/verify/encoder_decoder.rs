@@ -30,8 +30,8 @@ pub fn check(
         let outputs = recording.get(&name("decoder_input_ids"))?;
         let hidden = texts.decode(model, outputs)?.detach(); // [b * s, h]
         let rows: Vec<u32> = (0..outputs.elem_count() as u32).step_by(every).collect();
-        let (hidden, table) = model.head(&nn::embedding(&hidden, &rows)?)?;
-        let logits = nn::logits(&hidden, &table, Precision::F32)?.reshape(recorded.shape())?;
+        let logits = nn::logits(&nn::embedding(&hidden, &rows)?, model.head(), Precision::F32)?;
+        let logits = logits.reshape(recorded.shape())?;
         let case = recording.case(if prefix.is_empty() { "batch" } else { "long" });
         checks.push(Check::tensors(&case, "logits", &logits, recorded, tolerance::LOGITS)?);
     }
@@ -79,8 +79,8 @@ fn loss(model: &dyn EncoderDecoder, recording: &Recording, labels: &Tensor) -> R
     let learned = labels.iter().enumerate().filter(|(_, label)| **label >= 0);
     let (rows, targets): (Vec<u32>, Vec<u32>) =
         learned.map(|(row, &label)| (row as u32, label as u32)).unzip();
-    let (hidden, table) = model.head(&nn::embedding(&hidden, &rows)?)?;
-    nn::linear_cross_entropy(&hidden, &table, &targets, 0.0, Precision::F32)?.mean(0)
+    let rows = nn::embedding(&hidden, &rows)?;
+    nn::linear_cross_entropy(&rows, model.head(), &targets, 0.0, Precision::F32)?.mean(0)
 }
 
 /// The recorded inputs of the encoder, without their padding.

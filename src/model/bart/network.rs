@@ -14,7 +14,7 @@ use super::config::POSITION_OFFSET;
 use crate::model::encoder_decoder::{Encoded, EncoderDecoder, Sight, positions};
 use crate::model::glm::Cache;
 use crate::model::layers::{LayerNorm, Linear};
-use crate::nn::{self, DropMask, Dropout, Layout, Precision, Scores};
+use crate::nn::{self, DropMask, Dropout, Layout, OutputLayer, Precision, Scores};
 
 /// A BART without heads: from tokens to the decoder's hidden states.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Bart {
     shared: Tensor, // [v, h], the embedding of both stacks, also the output projection
     encoder: Stack,
     decoder: Stack,
-    /// `[1, v]`, where there is one that changes anything.
+    /// `[v]`, where there is one that changes anything.
     final_logits_bias: Option<Tensor>,
     config: Config,
     precision: Precision,
@@ -44,7 +44,8 @@ impl Bart {
             decoder: Stack::new(config, true, precision, model.pp("decoder"))?,
             final_logits_bias: match vb.contains_tensor("final_logits_bias") {
                 true => {
-                    Some(vb.get((1, config.vocab_size), "final_logits_bias")?.detach()).filter(is_something)
+                    let bias = vb.get((1, config.vocab_size), "final_logits_bias")?;
+                    Some(bias.squeeze(0)?.detach()).filter(is_something)
                 }
                 false => None,
             },
@@ -106,11 +107,8 @@ impl EncoderDecoder for Bart {
         self.decoder.forward(&self.config, &xs, layout, Some((sight, &cross)), cache, dropout)
     }
 
-    /// The bias of the logits, where it is not zero, is one more column of the table, which is multiplied by 1.
-    fn head(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Some(bias) = &self.final_logits_bias else { return Ok((hidden.clone(), self.shared.clone())) };
-        let ones = Tensor::ones((hidden.dim(0)?, 1), hidden.dtype(), hidden.device())?;
-        Ok((Tensor::cat(&[hidden, &ones], 1)?, Tensor::cat(&[&self.shared, &bias.t()?], 1)?))
+    fn head(&self) -> OutputLayer<'_> {
+        OutputLayer { weight: &self.shared, bias: self.final_logits_bias.as_ref() }
     }
 
     fn start_token(&self) -> u32 {

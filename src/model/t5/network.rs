@@ -15,7 +15,7 @@ use super::config::FeedForwardProj;
 use crate::model::encoder_decoder::{Encoded, EncoderDecoder, Sight};
 use crate::model::glm::Cache;
 use crate::model::layers::{Linear, RmsNorm};
-use crate::nn::{self, Buckets, DropMask, Dropout, Layout, Precision, RelativeBias, Scores};
+use crate::nn::{self, Buckets, DropMask, Dropout, Layout, OutputLayer, Precision, RelativeBias, Scores};
 
 /// A T5: from tokens to the hidden states from which its head predicts the next ones.
 #[derive(Clone, Debug)]
@@ -88,8 +88,8 @@ impl EncoderDecoder for T5 {
         }
     }
 
-    fn head(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
-        Ok((hidden.clone(), self.lm_head.clone()))
+    fn head(&self) -> OutputLayer<'_> {
+        (&self.lm_head).into()
     }
 
     fn start_token(&self) -> u32 {
