@@ -59,7 +59,7 @@ pub fn attention(qkv: &Tensor, num_heads: usize, layout: &Layout, drop: Option<D
 ///
 /// # Shapes
 /// - `q`: `[t, h]`; `k`, `v`: `[keys, h]`, each sequence's cached keys before its own
-/// - output: `[t, h]`
+/// - output: `[t, h]`; zeros where a sequence has no keys
 pub fn attention_over(
     q: &Tensor,
     k: &Tensor,
@@ -189,10 +189,14 @@ impl Task<'_> {
     fn forward(&self, out: &mut [f32]) {
         let d = self.head.d;
         for block in self.sequence.blocks() {
-            let mut p = self.probabilities(&block);
-            self.drop_rows(&block, &mut p);
             let (rows, columns) = (block.rows.len(), block.columns());
             let out = &mut out[block.rows.start * d..block.rows.end * d];
+            if columns == 0 {
+                out.fill(0.0); // there is nothing to look at
+                continue;
+            }
+            let mut p = self.probabilities(&block);
+            self.drop_rows(&block, &mut p);
             let weights = |from: usize, len: usize| Mat::strided(&p[from..], rows, len, columns);
             let shared = self.head.rows(self.head.v, 0..block.shared);
             if block.shared > 0 {
@@ -457,6 +461,10 @@ fn composed([q, k, v]: [&Tensor; 3], options: &Scores, layout: &Layout) -> Resul
         if s == 0 {
             continue;
         }
+        if keys == 0 {
+            contexts.push(Tensor::zeros((s, heads.n * heads.d), v.dtype(), v.device())?);
+            continue;
+        }
         let split = |xs: &Tensor, start: usize, len: usize| {
             xs.narrow(0, start, len)?.reshape((len, heads.n, heads.d))?.transpose(0, 1)?.contiguous() // [n, len, d]
         };
@@ -554,6 +562,15 @@ mod tests {
             )?;
         }
         Ok(())
+    }
+
+    #[test]
+    fn over_no_keys_the_context_is_zero() -> Result<()> {
+        let layout = Layout::new(vec![Sequence::cross(2, 0), Sequence::cross(1, 3)]);
+        let (q, k, v) = (noise((3, 6), 1)?, noise((3, 6), 2)?, noise((3, 6), 3)?);
+        let fused = attention_over(&q, &k, &v, &Scores::new(2), &layout)?;
+        assert_close(&fused.narrow(0, 0, 2)?, &Tensor::zeros((2, 6), DType::F32, q.device())?, 0.0)?;
+        assert_close(&fused, &composed([&q, &k, &v], &Scores::new(2), &layout)?, 1e-5)
     }
 
     #[test]
