@@ -9,7 +9,7 @@ use super::encoder_decoder::EncoderDecoder;
 use super::glm::Cache;
 use super::writing::Source;
 use crate::decoding::{self, Extension, Hypothesis, Progress, Row, Search};
-use crate::nn::{self, Dropout, Layout, Precision, Sequence};
+use crate::nn::{self, Dropout, Layout, Sequence};
 
 /// What a causal network writes after each prompt; none of them empty. Each is read once, whatever the number of beams.
 pub fn after_prompts(
@@ -66,7 +66,7 @@ pub fn over_texts(
         let layout = Layout::new(vec![Sequence { cached, ..Sequence::prefix_lm(each, 0) }; texts.len()]);
         let hidden = model.decode((&sight, texts), (tokens, &layout), Some(cache), &off)?.detach();
         let last: Vec<u32> = (1..=texts.len()).map(|text| (text * each - 1) as u32).collect();
-        let logits = nn::logits(&nn::embedding(&hidden, &last)?, model.head(), Precision::F32)?;
+        let logits = nn::logits(&nn::embedding(&hidden, &last)?, model.head(), model.precision())?;
         rows_of_logits(&logits, num_tokens, search.ends)
     };
     let all: Vec<usize> = (0..lengths.len()).collect();

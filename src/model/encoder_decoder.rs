@@ -106,10 +106,14 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::decoding::{Convention, Row, Search};
     use crate::model::bart::{self, Bart};
+    use crate::model::continuation::over_texts;
     use crate::model::t5::{self, T5};
+    use crate::model::writing::Source;
     use crate::model::{Architecture, Initial, Parameters};
     use crate::nn;
+    use crate::request::Decoding;
 
     /// Weights that are large enough for mistakes to show.
     fn weights(config: &dyn Architecture) -> Parameters {
@@ -139,13 +143,17 @@ mod tests {
     }
 
     fn models() -> [Box<dyn EncoderDecoder>; 2] {
+        models_of(Precision::F32)
+    }
+
+    fn models_of(precision: Precision) -> [Box<dyn EncoderDecoder>; 2] {
         let sizes = t5::Config::named().next().expect("t5-tiny").1;
         let t5 = t5::Config { vocab_size: 20, d_model: 16, d_kv: 6, d_ff: 24, num_heads: 3, ..sizes };
         let bart = bart();
         let (t5_weights, bart_weights) = (weights(&t5).var_builder(), weights(&bart).var_builder());
         [
-            Box::new(T5::new(&t5, Precision::F32, t5_weights).expect("a T5")),
-            Box::new(Bart::new(&bart, Precision::F32, bart_weights).expect("a BART")),
+            Box::new(T5::new(&t5, precision, t5_weights).expect("a T5")),
+            Box::new(Bart::new(&bart, precision, bart_weights).expect("a BART")),
         ]
     }
 
@@ -206,6 +214,29 @@ mod tests {
                 rows(&model.decode((&other, &[0, 1]), (&ids, &layout), None, &off).expect("hidden states"));
             assert_eq!(all[..5], after[..5]);
             assert!(all[5..].iter().zip(&after[5..]).all(|(a, b)| a != b));
+        }
+    }
+
+    #[test]
+    fn what_is_written_has_the_probability_that_it_is_scored_with_in_bf16_too() {
+        for precision in [Precision::F32, Precision::Bf16].into_iter().filter(|p| p.is_supported()) {
+            for model in models_of(precision) {
+                let source = Source { ids: vec![4, 9, 1], starts: vec![2], ends: vec![], truncated: 0 };
+                let decoding = Decoding::greedy(1);
+                let convention = Convention::HuggingFace;
+                let search = Search { decoding: &decoding, convention, ends: &source.ends };
+                let rows = [Row { max_new_tokens: 1, ..Row::default() }];
+                let sources = std::slice::from_ref(&source);
+                let found = over_texts(&*model, 20, sources, &rows, search, &mut |_| ()).expect("a text");
+                let off = Dropout::off();
+                let sight = model.look(&model.encode(&source.ids, &[3], &off).expect("a text")).expect("it");
+                let layout = Layout::new(vec![Sequence::prefix_lm(1, 0)]);
+                let hidden = model.decode((&sight, &[0]), (&[2], &layout), None, &off).expect("states");
+                let best = &found[0][0];
+                let scores = nn::score_tokens(&hidden, model.head(), &best.tokens, precision);
+                let score = f64::from(scores.expect("a score")[0].log_prob);
+                assert!((best.log_prob - score).abs() < 1e-6, "{precision:?}: {} and {score}", best.log_prob);
+            }
         }
     }
 
