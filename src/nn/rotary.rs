@@ -1,6 +1,6 @@
 //! Rotary positions: each pair of channels is turned by an angle that grows with the position.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -10,11 +10,19 @@ use super::{cpu, tape};
 /// The angles of all positions, for heads of one size.
 #[derive(Clone, Debug)]
 pub struct Rotary {
+    /// `d / 2`: radians a position, of each pair.
+    speeds: Vec<f32>,
+    max_positions: usize,
+    /// Of the positions that were asked for so far: a model may have a million more than its texts.
+    table: Arc<Mutex<Arc<Table>>>,
+}
+
+/// The angles of the first `p` positions.
+#[derive(Debug, Default)]
+struct Table {
     /// `[p, d / 2]` cosines, and sines.
-    cosines: Arc<Vec<f32>>,
-    sines: Arc<Vec<f32>>,
-    /// `d / 2`.
-    half: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
 }
 
 impl Rotary {
@@ -28,15 +36,32 @@ impl Rotary {
         if head_size == 0 || !head_size.is_multiple_of(2) {
             bail!("rotary positions: heads of size {head_size} have no pairs of channels");
         }
-        let half = head_size / 2;
         let speed = |i: usize| theta.powf(-(2.0 * i as f64) / head_size as f64) as f32;
-        let speeds: Vec<f32> = (0..half).map(speed).collect();
-        let angles = || (0..max_positions).flat_map(|p| speeds.iter().map(move |speed| p as f32 * speed));
-        Ok(Self {
-            cosines: Arc::new(angles().map(|angle| f64::from(angle).cos() as f32).collect()),
-            sines: Arc::new(angles().map(|angle| f64::from(angle).sin() as f32).collect()),
-            half,
-        })
+        let speeds = (0..head_size / 2).map(speed).collect();
+        Ok(Self { speeds, max_positions, table: Arc::default() })
+    }
+
+    /// `d / 2`.
+    fn half(&self) -> usize {
+        self.speeds.len()
+    }
+
+    /// A table with at least so many positions. It grows by doubling, so that a text that is written a token at a time
+    /// makes few.
+    fn table(&self, num_positions: usize) -> Arc<Table> {
+        // A table is put there when it is whole, so that a thread that panicked left a whole one.
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.cosines.len() < num_positions * self.half() {
+            let longest = num_positions.next_power_of_two().min(self.max_positions);
+            let angles = || {
+                (0..longest).flat_map(|p| self.speeds.iter().map(move |speed| f64::from(p as f32 * speed)))
+            };
+            *table = Arc::new(Table {
+                cosines: angles().map(|angle| angle.cos() as f32).collect(),
+                sines: angles().map(|angle| angle.sin() as f32).collect(),
+            });
+        }
+        table.clone()
     }
 
     /// Turns the heads of every token by its position. A pair is a channel and the one half a head further.
@@ -49,30 +74,33 @@ impl Rotary {
     /// When a position is beyond the last.
     pub fn apply(&self, xs: &Tensor, positions: &[u32]) -> Result<Tensor> {
         let (t, width) = xs.dims2()?;
-        if t != positions.len() || !width.is_multiple_of(2 * self.half) {
+        let half = self.half();
+        if t != positions.len() || !width.is_multiple_of(2 * half) {
             bail!("rotary positions: {} for {t} tokens of width {width}", positions.len());
         }
-        let num_positions = self.cosines.len() / self.half;
+        let num_positions = self.max_positions;
         if let Some(position) = positions.iter().find(|&&p| p as usize >= num_positions) {
             bail!("position {position} is beyond the model's {num_positions} positions; shorten the input");
         }
+        let table = self.table(positions.iter().max().map_or(0, |&longest| longest as usize + 1));
         if !super::is_fused(xs) {
-            return self.composed(xs, positions);
+            return table.composed(xs, positions, half);
         }
         let contiguous = xs.contiguous()?;
         let mut ys = cpu::values(&contiguous)?.to_vec();
-        self.turn(&mut ys, positions, width, 1.0);
-        let (op, positions, kept) = (self.clone(), positions.to_vec(), xs.clone());
+        table.turn(&mut ys, positions, [width, half], 1.0);
+        let (positions, kept) = (positions.to_vec(), xs.clone());
         tape::output(ys, (t, width), &[xs], move |dys, gradients| {
             // A rotation's transpose turns back. `dys` is nobody else's: the gradient is written over it.
-            cpu::change(&dys, |dys| op.turn(dys, &positions, width, -1.0))?;
+            cpu::change(&dys, |dys| table.turn(dys, &positions, [width, half], -1.0))?;
             gradients.add(&kept, dys)
         })
     }
+}
 
+impl Table {
     /// Turns `[t, width]` values in place, forwards or, with `direction` -1, back.
-    fn turn(&self, values: &mut [f32], positions: &[u32], width: usize, direction: f32) {
-        let half = self.half;
+    fn turn(&self, values: &mut [f32], positions: &[u32], [width, half]: [usize; 2], direction: f32) {
         values.par_chunks_mut(width).with_min_len(cpu::ROWS_PER_TASK).zip(positions).for_each(
             |(row, &position)| {
                 let at = position as usize * half;
@@ -89,8 +117,8 @@ impl Rotary {
     }
 
     /// The same of candle's kernels.
-    fn composed(&self, xs: &Tensor, positions: &[u32]) -> Result<Tensor> {
-        let ((t, width), half, device) = (xs.dims2()?, self.half, xs.device());
+    fn composed(&self, xs: &Tensor, positions: &[u32], half: usize) -> Result<Tensor> {
+        let ((t, width), device) = (xs.dims2()?, xs.device());
         let rows = |table: &[f32]| {
             let rows: Vec<f32> =
                 positions.iter().flat_map(|&p| &table[p as usize * half..][..half]).copied().collect();
@@ -138,8 +166,24 @@ mod tests {
     fn the_fused_op_equals_the_composed_one_and_position_0_changes_nothing() -> Result<()> {
         let rotary = Rotary::new(6, 1000.0, 90)?;
         let (xs, positions) = (noise((40, 18), 3)?, (0..40).map(|i| i * 7 % 90).collect::<Vec<_>>());
-        assert_close(&rotary.apply(&xs, &positions)?, &rotary.composed(&xs, &positions)?, 1e-6)?;
+        let composed = rotary.table(90).composed(&xs, &positions, 3)?;
+        assert_close(&rotary.apply(&xs, &positions)?, &composed, 1e-6)?;
         assert_close(&rotary.apply(&xs, &[0; 40])?, &xs, 0.0)
+    }
+
+    #[test]
+    fn angles_are_made_for_the_positions_that_are_used_and_stay_the_same_as_more_come() -> Result<()> {
+        let rotary = Rotary::new(4, 10.0, 1 << 24)?;
+        let xs = noise((1, 4), 6)?;
+        let first = rotary.apply(&xs, &[5])?.to_vec2::<f32>()?;
+        assert_eq!(rotary.table(0).cosines.len(), 8 * 2);
+        rotary.clone().apply(&xs, &[100])?;
+        assert_eq!(rotary.table(0).cosines.len(), 128 * 2, "a copy of the model has the same table");
+        assert_eq!(rotary.apply(&xs, &[5])?.to_vec2::<f32>()?, first);
+        let few = Rotary::new(4, 10.0, 100)?;
+        few.apply(&xs, &[99])?;
+        assert_eq!(few.table(0).sines.len(), 100 * 2);
+        Ok(())
     }
 
     #[test]
