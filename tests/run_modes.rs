@@ -487,6 +487,26 @@ fn without_log_samples_no_text_is_written_down() {
     assert!(text.contains("rouge1_stem") && text.contains("test-g-0"), "{text}");
 }
 
+#[test]
+fn a_dry_run_counts_examples_in_the_prompt_and_what_is_scored_afterwards() {
+    let dry = |words: &str| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plan = done(command(&format!("{words} --dry-run"), folder.path()));
+        let (before, _) = plan.split_once(" to score").expect("a sum");
+        let tokens = before.rsplit(' ').next().and_then(|tokens| tokens.parse::<u64>().ok());
+        (tokens.expect("a number of tokens"), plan)
+    };
+    let (left, _) = run("cb --mode few-shot -f 3 --limit 5");
+    assert_eq!(Some(dry("cb --mode few-shot -f 3 --limit 5").0), left.record.glm_eval.cost.tokens_computed);
+    let words = "rte ax_b --epochs 3 --train-limit 4 --limit 5";
+    let ((val, _), (test, plan)) = (dry(words), dry(&format!("{words} --split test")));
+    assert!(test > val, "{test}, {val}");
+    for name in ["rte test", "ax_b test"] {
+        assert!(plan.lines().any(|line| line.trim_start().starts_with(name)), "{plan}");
+    }
+    assert!(plan.lines().all(|line| line.chars().count() <= 80 || line.contains("tokens/s")), "{plan}");
+}
+
 /// The program refuses to run with these words, says why, and leaves nothing.
 fn assert_refused_before_any_work(data: &str, words: &str, says: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");

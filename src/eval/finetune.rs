@@ -12,7 +12,7 @@ use serde_json::json;
 use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
-use super::{EvalError, Job, Run};
+use super::{EvalError, Job, Run, Settings};
 use crate::data::RowFile;
 use crate::model::{Build, Cost, LanguageModel};
 use crate::nn::{self, Dropout};
@@ -95,6 +95,23 @@ impl SeedResult {
             run.cost.train_secs = Some(learned().map(|l| l.secs).sum());
         }
         run
+    }
+}
+
+impl Job {
+    /// May the epoch's score count, or is it cheap? Writing the texts of an epoch takes as long as learning from many, so
+    /// it is done for an epoch that could be chosen.
+    fn is_scored(&self, epoch: usize, rule: Rule) -> bool {
+        let is_last = epoch >= self.recipe.recipe.epochs;
+        !self.task.is_written() || rule == Rule::Best || is_last && self.reports_selection
+    }
+
+    /// How often a seed scores the selection.
+    pub(super) fn num_scorings(&self, settings: &Settings) -> u64 {
+        if settings.mode != Mode::Finetune {
+            return u64::from(self.reports_selection);
+        }
+        (1..=self.recipe.recipe.epochs).filter(|&epoch| self.is_scored(epoch, settings.rule)).count() as u64
     }
 }
 
@@ -193,7 +210,7 @@ impl Run<'_> {
             }
             let few_shot = FewShot::default();
             let label = format!("{} seed {}, scoring epoch {epoch}", job.selection.name, result.seed);
-            let scored = match self.is_scored(job, epoch) {
+            let scored = match job.is_scored(epoch, self.settings.rule) {
                 true => self.score(model, &job.selection, result.extent, &few_shot, &epoch_key, &label)?,
                 false => Scored::default(),
             };
@@ -226,13 +243,6 @@ impl Run<'_> {
             model.parameters().restore(&best).map_err(compute)?;
         }
         Ok(())
-    }
-
-    /// May the epoch's score count, or is it cheap? Writing the texts of an epoch takes as long as learning from many, so
-    /// it is done for an epoch that could be chosen.
-    fn is_scored(&self, job: &Job, epoch: usize) -> bool {
-        let is_last = epoch >= job.recipe.recipe.epochs;
-        !job.task.is_written() || self.settings.rule == Rule::Best || is_last && job.reports_selection
     }
 
     /// The state that training can go on from, if there is one. A state whose epochs are not in the journal is of

@@ -32,7 +32,7 @@ use crate::train::StateError;
 pub use plan::{Evaluation, Job, Limit, Patterns, plan};
 pub use recipe::FullRecipe;
 pub use record::{Command, Finished, RunFiles};
-pub use size::{Size, probe};
+pub use size::{Scoring, Size, probe};
 
 /// What a user decides about a run; everything else follows from task files and the model.
 #[derive(Clone, Debug)]

@@ -3,36 +3,61 @@
 use std::time::Instant;
 
 use super::extent::{Extent, first_units};
-use super::{EvalError, Job, Settings};
+use super::few_shot::FewShot;
+use super::{EvalError, Evaluation, Job, Settings};
 use crate::model::{Build, Family, Head, LanguageModel, ModelSource};
 use crate::request::{Ask, Part, Prompt, Request};
 use crate::results::ours::Mode;
 use crate::tasks::Split;
 
 /// Samples and tokens of one pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Examples to learn from, in an epoch.
     pub train_samples: u64,
     /// Their tokens.
     pub train_tokens: u64,
+    /// How often a seed scores the selection.
+    pub num_scorings: u64,
+    /// What is scored then.
+    pub selection: Scoring,
+    /// What a seed scores once afterwards, in the job's order.
+    pub afterwards: Vec<Scoring>,
+}
+
+/// What scoring an evaluation once is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scoring {
     /// Samples to score.
-    pub eval_samples: u64,
-    /// Their tokens.
-    pub eval_tokens: u64,
+    pub samples: u64,
+    /// Their tokens, examples in front of them among these.
+    pub tokens: u64,
 }
 
 impl Job {
-    /// Counts samples and tokens, without computing anything.
+    /// Counts samples and tokens, without computing anything. Examples in the prompt are those of the first seed.
     pub fn size(&self, model: &ModelSource, settings: &Settings) -> Result<Size, EvalError> {
-        let model = build(model, Head::Vocabulary, settings)?;
-        let tokens = |request: &Request| model.cost(request).map_or(0, |cost| cost.computed as u64);
-        let mut size = Size::default();
-        let extent = Extent::measure(&self.selection, settings.limit)?;
-        for sample in extent.take(self.task.samples(&self.data, self.selection.split, &self.form)?) {
-            size.eval_samples += 1;
-            size.eval_tokens += tokens(&sample?.request);
-        }
+        let model = build(model, self.head(), settings)?;
+        let seed = settings.seeds.first().copied().unwrap_or_default();
+        let few_shot = FewShot::draw(&self.selection, settings.num_fewshot, seed)?;
+        let scoring = |evaluation: &Evaluation| {
+            let mut found = Scoring::default();
+            let extent = Extent::measure(evaluation, settings.limit)?;
+            let samples = evaluation.task.samples(&evaluation.data, evaluation.split, &evaluation.form)?;
+            for sample in extent.take(samples) {
+                let sample = sample?;
+                let (request, _) = few_shot.prepend(&*model, sample.request, &sample.guid);
+                found.samples += 1;
+                found.tokens += model.cost(&request).map_or(0, |cost| cost.computed as u64);
+            }
+            Ok::<_, EvalError>(found)
+        };
+        let mut size = Size {
+            num_scorings: self.num_scorings(settings),
+            selection: scoring(&self.selection)?,
+            afterwards: self.afterwards.iter().map(scoring).collect::<Result<_, _>>()?,
+            ..Size::default()
+        };
         if settings.mode == Mode::Finetune {
             let samples = self.task.samples(&self.data, Split::Train, &self.form)?;
             for sample in first_units(samples, self.recipe.train_limit.unwrap_or(usize::MAX)) {

@@ -254,24 +254,37 @@ pub fn write_plan(
 ) -> anyhow::Result<()> {
     writeln!(out, "{}: {} parameters", model.name, weights::num_parameters(&*model.architecture))?;
     let mut table =
-        plain_table(&["task", "pattern", "train", "epochs", "val", "train tokens", "val tokens"], 2..6);
+        plain_table(&["task", "pattern", "train", "epochs", "eval", "train tokens", "eval tokens"], 2..7);
     let mut total = (0, 0);
     for job in jobs {
         let size = job.size(model, settings)?;
         let seeds = settings.seeds.len() as u64;
         let passes = if settings.mode == Mode::Finetune { job.recipe.recipe.epochs as u64 } else { 0 };
         let learned = size.train_tokens * passes * seeds;
-        let scored = size.eval_tokens * passes.max(1) * seeds;
+        let scored = size.selection.tokens * size.num_scorings * seeds;
         total = (total.0 + learned, total.1 + scored);
         table.add_row(vec![
             job.selection.name.clone(),
             job.form.pattern.to_string(),
             size.train_samples.to_string(),
             passes.to_string(),
-            size.eval_samples.to_string(),
+            size.selection.samples.to_string(),
             learned.to_string(),
             scored.to_string(),
         ]);
+        for (evaluation, once) in job.afterwards.iter().zip(size.afterwards) {
+            let scored = once.tokens * seeds;
+            total.1 += scored;
+            table.add_row(vec![
+                format!("{} {}", evaluation.name, evaluation.split),
+                evaluation.form.pattern.to_string(),
+                String::new(),
+                String::new(),
+                once.samples.to_string(),
+                String::new(),
+                scored.to_string(),
+            ]);
+        }
     }
     writeln!(out, "{table}")?;
     let speed = eval::probe(model, settings)?;
