@@ -507,6 +507,18 @@ fn a_dry_run_counts_examples_in_the_prompt_and_what_is_scored_afterwards() {
     assert!(plan.lines().all(|line| line.chars().count() <= 80 || line.contains("tokens/s")), "{plan}");
 }
 
+#[test]
+fn a_dry_run_of_a_bart_that_writes_needs_no_classification_head() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let bart = place.path().join("bart");
+    write_bart(&bart);
+    let words = format!("gigaword --model {} --mode zero-shot --dry-run", bart.display());
+    let plan = done(command_on(Path::new(TEXTS), &words, place.path()));
+    assert!(plan.contains("tokens/s forward"), "{plan}");
+    let words = format!("rte --model {} --dry-run", bart.display());
+    assert!(done(command(&words, place.path())).contains("tokens/s forward"));
+}
+
 /// The program refuses to run with these words, says why, and leaves nothing.
 fn assert_refused_before_any_work(data: &str, words: &str, says: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -6,7 +6,7 @@ use super::extent::{Extent, first_units};
 use super::few_shot::FewShot;
 use super::{EvalError, Evaluation, Job, Settings};
 use crate::model::{Build, Family, Head, LanguageModel, ModelSource};
-use crate::request::{Ask, Part, Prompt, Request};
+use crate::request::{Ask, Cut, Decoding, Edges, Part, Prompt, Request};
 use crate::results::ours::Mode;
 use crate::tasks::Split;
 
@@ -82,29 +82,33 @@ fn build(model: &ModelSource, head: Head, settings: &Settings) -> Result<Box<dyn
     model.build(&build).map_err(|source| EvalError::model("planning", source))
 }
 
-/// Tokens a second that the model reads here and now: a few short batches, the fastest of them.
-pub fn probe(model: &ModelSource, settings: &Settings) -> Result<f64, EvalError> {
+/// Tokens a second that the model reads here and now, with the head of a job: a few short batches, the fastest of them.
+pub fn probe(model: &ModelSource, job: &Job, settings: &Settings) -> Result<f64, EvalError> {
     let failed = |source| EvalError::model("probing the speed", source);
     let text = "the quick brown fox jumps over the lazy dog . ".repeat(12);
-    // A BART is not asked in clozes.
-    let (head, ask) = if model.architecture.family() == Family::Bart {
-        let pairs = vec![(text.clone(), None)];
-        (Head::Classes { outputs: 2, spans: 0 }, Ask::Classify { pairs, spans: vec![], num_labels: 2 })
-    } else {
-        let candidates = vec![" yes".into()];
-        (
-            Head::Vocabulary,
-            Ask::Choice { candidates, end_of_piece: true, length_penalty: 0.0, bidirectional: true },
-        )
+    let prompt = |blank: Option<Part>| {
+        let text = Part::Text { text: text.clone(), shortenable: true };
+        Prompt { side_a: std::iter::once(text).chain(blank).collect(), side_b: vec![] }
+    };
+    let (head, prompt, ask) = match job.head() {
+        Head::Classes { outputs, .. } => {
+            let pairs = vec![(text.clone(), None)];
+            let ask = Ask::Classify { pairs, spans: vec![], num_labels: outputs };
+            (Head::Classes { outputs, spans: 0 }, prompt(None), ask)
+        }
+        // A BART is not asked in clozes, but writes.
+        head @ Head::Vocabulary if model.architecture.family() == Family::Bart => {
+            let decoding = Decoding::greedy(1);
+            (head, prompt(None), Ask::Generate { decoding, edges: Edges::Both, cut: Cut::End })
+        }
+        head @ Head::Vocabulary => {
+            let (candidates, length_penalty) = (vec![" yes".into()], 0.0);
+            let ask = Ask::Choice { candidates, end_of_piece: true, length_penalty, bidirectional: true };
+            (head, prompt(Some(Part::Blank)), ask)
+        }
     };
     let model = build(model, head, settings)?;
-    let text = Part::Text { text, shortenable: true };
-    let request = Request {
-        id: "probe".into(),
-        prompt: Prompt { side_a: vec![text, Part::Blank], side_b: vec![] },
-        ask,
-        max_tokens: 128,
-    };
+    let request = Request { id: "probe".into(), prompt, ask, max_tokens: 128 };
     let batch = vec![&request; 8];
     let tokens = model.cost(&request).map_err(failed)?.computed * batch.len();
     let mut best = f64::INFINITY;

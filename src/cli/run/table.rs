@@ -287,7 +287,8 @@ pub fn write_plan(
         }
     }
     writeln!(out, "{table}")?;
-    let speed = eval::probe(model, settings)?;
+    let Some(job) = jobs.first() else { return Ok(()) };
+    let speed = eval::probe(model, job, settings)?;
     // A training step is a forward and a backward pass, which is about two forward passes more.
     let secs = (total.1 as f64 + 3.0 * total.0 as f64) / speed;
     writeln!(
