@@ -280,11 +280,10 @@ impl Run<'_> {
         for batch in order.chunks(job.recipe.recipe.batch_size) {
             self.stop.check()?;
             let batch: Vec<&Example> = batch.iter().map(|&index| &examples[index]).collect();
-            let (parts, cost) = parts(model, &batch).map_err(failed)?;
+            let (parts, cost) = parts(model, &batch, TOKENS_PER_PART).map_err(failed)?;
             let dropout = Dropout::new(mix(mix(seed, 0xD80), trainer.updates()));
-            let losses = parts
-                .iter()
-                .map(|part| || Ok((model.loss(part, &dropout)?, part.len() as f64 / batch.len() as f64)));
+            let losses =
+                parts.iter().map(|Part { examples, share }| || Ok((model.loss(examples, &dropout)?, *share)));
             let update = trainer.update(model.parameters(), losses).map_err(failed)?;
             learned.train_loss += update.loss * batch.len() as f64 / examples.len() as f64;
             learned.learning_rate = update.learning_rate;
@@ -359,23 +358,37 @@ fn training_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
     Ok(examples)
 }
 
+/// Examples of a batch that are computed at once.
+struct Part<'a> {
+    examples: Vec<&'a Example>,
+    /// Of what the batch's loss is a mean over: examples, or the tokens of texts.
+    share: f64,
+}
+
 /// A batch in parts that bound the memory of an update, and what answering it would take.
 fn parts<'a>(
     model: &dyn LanguageModel,
     batch: &[&'a Example],
-) -> Result<(Vec<Vec<&'a Example>>, Cost), crate::model::ModelError> {
-    let mut parts: Vec<Vec<&Example>> = vec![Vec::new()];
+    tokens_per_part: usize,
+) -> Result<(Vec<Part<'a>>, Cost), crate::model::ModelError> {
+    let mut parts: Vec<Part> = Vec::new();
     let (mut tokens, mut total) = (0, Cost::default());
     for example in batch {
         let cost = model.learning_cost(example)?;
-        if tokens > 0 && tokens + cost.computed > TOKENS_PER_PART {
-            parts.push(Vec::new());
+        if parts.is_empty() || tokens > 0 && tokens + cost.computed > tokens_per_part {
+            parts.push(Part { examples: Vec::new(), share: 0.0 });
             tokens = 0;
         }
-        parts.last_mut().expect("there is one").push(example);
+        let part = parts.last_mut().expect("there is one");
+        part.examples.push(example);
+        part.share += cost.num_targets.max(1) as f64;
         tokens += cost.computed;
         total.computed += cost.computed;
         total.flops += cost.flops;
+    }
+    let whole: f64 = parts.iter().map(|part| part.share).sum();
+    for part in &mut parts {
+        part.share /= whole;
     }
     Ok((parts, total))
 }
@@ -386,4 +399,53 @@ fn mix(a: u64, b: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::model::{Head, ModelSource};
+    use crate::request::{Ask, BlankLength, Cut, Decoding, Edges, Loss, Part as PromptPart, Prompt, Request};
+
+    fn example(id: &str, blank: bool, ask: Ask, texts: Vec<String>) -> Example {
+        let text = PromptPart::Text { text: format!("the {id} sat on"), shortenable: true };
+        let blank = blank.then_some(PromptPart::LongBlank(BlankLength::Rest));
+        let prompt = Prompt { side_a: std::iter::once(text).chain(blank).collect(), side_b: vec![] };
+        let request = Request { id: id.into(), prompt, ask, max_tokens: 64 };
+        Example { texts, label_smoothing: 0.1, ..Example::of_candidates(request, 0, Loss::Mix) }
+    }
+
+    #[test]
+    fn the_loss_of_a_batch_does_not_depend_on_where_it_is_cut() {
+        for (name, blank) in [("glm-tiny", true), ("t5-tiny", false), ("gpt-tiny", true)] {
+            let source = ModelSource::open_random(name, None).expect("it is known");
+            let (head, dtype, device) = (Head::Vocabulary, DType::F32, Device::Cpu);
+            let build = Build { seed: 1, head, is_trained: true, dropout: 0.0, dtype, device };
+            let model = source.build(&build).expect("it can be built");
+            let texts = [("cat", " a"), ("dog", " one two three four five six"), ("cow", " so it is")];
+            let generate =
+                Ask::Generate { decoding: Decoding::greedy(20), edges: Edges::Start, cut: Cut::End };
+            let choose = |text: &str| Ask::Choice {
+                candidates: vec![text.into(), " no".into()],
+                end_of_piece: true,
+                length_penalty: 0.0,
+                bidirectional: true,
+            };
+            let written = texts.map(|(id, text)| example(id, blank, generate.clone(), vec![text.into()]));
+            let chosen = texts.map(|(id, text)| example(id, blank, choose(text), vec![]));
+            for examples in [written, chosen] {
+                let batch: Vec<&Example> = examples.iter().collect();
+                let loss = |examples: &[&Example]| {
+                    let loss = model.loss(examples, &Dropout::off()).expect("a loss");
+                    f64::from(loss.to_scalar::<f32>().expect("a scalar"))
+                };
+                let (parts, _) = parts(&*model, &batch, 1).expect("they fit");
+                assert_eq!(parts.len(), 3);
+                let cut: f64 = parts.iter().map(|part| part.share * loss(&part.examples)).sum();
+                assert!((cut - loss(&batch)).abs() < 1e-5 * cut, "{name}: {cut} for {}", loss(&batch));
+            }
+        }
+    }
 }

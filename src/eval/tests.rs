@@ -42,7 +42,7 @@ impl Fake {
 impl LanguageModel for Fake {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
         let computed = format!("{:?}", request.prompt).len();
-        Ok(Cost { computed, as_padded_copies: 2 * computed, truncated: 0, flops: 0 })
+        Ok(Cost { computed, as_padded_copies: 2 * computed, ..Cost::default() })
     }
 
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Answer>, ModelError> {

@@ -57,6 +57,8 @@ pub struct Cost {
     /// Floating-point operations of the matrix products. Learning takes three times as many (a little less where
     /// only a few words are learned from: answering takes the logits of the whole vocabulary there).
     pub flops: u64,
+    /// Tokens of the right texts that are learned, which the loss is a mean over; 0 where it is one over examples.
+    pub num_targets: usize,
 }
 
 /// Tokens of a batch of windows.

@@ -162,6 +162,7 @@ pub fn cost(writer: &impl Writer, request: &Request) -> Result<Cost, ModelError>
         as_padded_copies: room.max(read) + written,
         truncated: source.truncated,
         flops: writer.flops(&source, &vec![limit; decoding.num_beams]),
+        num_targets: 0,
     })
 }
 
@@ -176,6 +177,7 @@ pub fn learning_cost(writer: &impl Writer, example: &Example) -> Result<Cost, Mo
         as_padded_copies: example.request.max_tokens,
         truncated: source.truncated,
         flops: writer.flops(&source, &[text.len()]),
+        num_targets: text.len(),
     })
 }
 

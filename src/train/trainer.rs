@@ -45,8 +45,8 @@ impl Trainer {
         &mut self.optimizer
     }
 
-    /// One update from a batch that is computed in parts: each part, when it is called, gives the mean loss of its
-    /// examples and its share of the batch; the shares add up to 1.
+    /// One update from a batch that is computed in parts: each part, when it is called, gives its mean loss and its
+    /// share of what the batch's loss is a mean over; the shares add up to 1.
     ///
     /// # Errors
     /// When a loss or the gradient is not finite; the weights have not been changed then.

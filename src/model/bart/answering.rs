@@ -138,6 +138,7 @@ impl LanguageModel for BartModel {
             as_padded_copies: 2 * texts.len() * request.max_tokens,
             truncated,
             flops: self.bart.forward_flops(&lengths, &decoder, 0),
+            num_targets: 0,
         })
     }
 

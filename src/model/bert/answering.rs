@@ -119,6 +119,7 @@ impl LanguageModel for BertModel {
             as_padded_copies: copies * request.max_tokens.min(config.max_tokens()),
             truncated: encodings.iter().map(|e| e.truncated_tokens).sum(),
             flops: config.forward_flops(&lengths, places.words.len() + places.scored.len()),
+            num_targets: 0,
         })
     }
 

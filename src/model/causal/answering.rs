@@ -62,6 +62,7 @@ impl<N: Network> CausalModel<N> {
             as_padded_copies: copies * max_tokens,
             truncated: encodings.iter().map(|encoding| encoding.truncated_tokens).sum(),
             flops: self.network.forward_flops(&sequences, logit_rows),
+            num_targets: 0,
         }
     }
 

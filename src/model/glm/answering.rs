@@ -97,6 +97,7 @@ impl LanguageModel for GlmModel {
             computed: encodings.iter().map(|e| e.input_ids.len()).sum(),
             as_padded_copies: copies * self.fit(request).max_tokens,
             truncated: encodings.iter().map(|e| e.truncated_tokens).sum(),
+            num_targets: 0,
         })
     }
 

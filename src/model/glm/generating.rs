@@ -90,6 +90,7 @@ impl GlmModel {
             as_padded_copies: room.max(context.ids.len()) + generated, // the official code reads the source once, too
             truncated: context.truncated_tokens,
             flops: self.glm().config().forward_flops(&[sequence], generated),
+            num_targets: 0,
         })
     }
 
@@ -105,6 +106,7 @@ impl GlmModel {
             as_padded_copies: request.max_tokens,
             truncated,
             flops: self.glm().config().forward_flops(&layout.sequences, scored),
+            num_targets: scored,
         })
     }
 

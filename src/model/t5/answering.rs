@@ -64,6 +64,7 @@ impl LanguageModel for T5Model {
             as_padded_copies: encoding.answers.len() * request.max_tokens,
             truncated: encoding.truncated,
             flops: self.t5.forward_flops(&batch.lengths, &batch.layout, batch.scored.len()),
+            num_targets: 0,
         })
     }
 
