@@ -98,6 +98,42 @@ fn a_killed_run_that_writes_texts_ends_in_the_same_bytes() {
     }
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
+        let to = to.join(name);
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("a file");
+        }
+    }
+}
+
+#[test]
+fn a_run_of_another_split_or_of_more_patterns_takes_nothing_from_the_one_that_it_resumes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [data, out] = ["data", "out"].map(|name| folder.path().join(name));
+    // It ends after the first task, as rows of the second can't be read.
+    copy(Path::new(DATA), &data);
+    std::fs::write(data.join("RTE/val.jsonl"), "{}\n").expect("a file");
+    let mut first = command_on(&data, "cb rte --mode zero-shot --patterns 0", &out);
+    assert_eq!(first.output().expect("the program starts").status.code(), Some(2));
+    for words in ["cb --mode zero-shot --patterns 0 --split test", "cb --mode zero-shot --patterns all"] {
+        let [resumed, whole] = ["resumed", "whole"].map(|name| folder.path().join(name));
+        copy(&out, &resumed);
+        done(command(&format!("{words} --resume"), &resumed));
+        let aside = resumed.join("glm-tiny/journal.jsonl.old");
+        std::fs::remove_file(aside).expect("what was not used is kept");
+        done(command(words, &whole));
+        left(&resumed, "glm-tiny").assert_same(&left(&whole, "glm-tiny"), words);
+        for folder in [resumed, whole] {
+            std::fs::remove_dir_all(folder).expect("it was made");
+        }
+    }
+}
+
 /// `scripts/kill-campaign` runs it.
 #[test]
 #[ignore = "takes minutes; run by scripts/kill-campaign"]

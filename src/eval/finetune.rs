@@ -310,6 +310,8 @@ impl Run<'_> {
             job.task.sha256.clone(),
             job.recipe.fingerprint(),
             format!("{:?} {:?} {:?}", job.form, settings.mode, settings.rule),
+            // What is found under the key of a finished seed must be there: the windows of just these.
+            format!("{} {} {}", job.selection.name, job.selection.split, job.reports_selection),
             format!("{seed} {} {:?} {}", settings.num_fewshot, settings.limit, settings.log_samples),
             format!("{:?} {:?} {:?}", settings.dtype, settings.device.location(), nn::instructions()),
         ];
