@@ -11,9 +11,6 @@ pub enum ConfigError {
         /// What it could say.
         known: String,
     },
-    /// A family that is known, but not built yet.
-    #[error("config.json: models of the family {0} can't be run yet")]
-    NotBuiltYet(super::Family),
     /// A field is absent or of the wrong type.
     #[error("config.json is not that of a {family} model")]
     Json {
