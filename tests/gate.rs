@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use common::{command_on, done};
 use glm_eval::checkpoint::write_safetensors;
+use glm_eval::eval::training_examples;
 use glm_eval::model::glm::Config;
 use glm_eval::model::{Build, Head, ModelError, ModelSource};
 use glm_eval::nn::Dropout;
@@ -148,7 +149,7 @@ fn learned(data: &Path) -> (ModelSource, BTreeMap<String, Tensor>) {
     let task = Task::find(TASK).expect("the example");
     let files = BTreeMap::from([(Split::Train, data.join("feelings/train.jsonl"))]);
     let data = TaskData::from_files(&task, data, files);
-    let examples = task.training_examples(&data, &task.form()).expect("rows");
+    let examples = training_examples(&task, &data, &task.form(), None).expect("rows");
     let examples: Vec<Example> = examples.collect::<Result<_, _>>().expect("rows");
     let schedule = Schedule {
         learning_rate: 2e-3,

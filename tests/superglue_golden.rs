@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use glm_eval::eval::training_examples;
 use glm_eval::model::glm::Encoding;
 use glm_eval::model::glm::encoding::Targets;
 use glm_eval::request::{Ask, Part, Request};
@@ -338,7 +339,7 @@ fn wsc_with_candidates_is_laid_out_as_published() {
             compare_encodings(&context, &tokenizer, &ours.request, &theirs["sample"]);
         }
     }
-    let examples = task.training_examples(&data, &form).expect("a training set");
+    let examples = training_examples(&task, &data, &form, None).expect("a training set");
     assert!(examples.map(|example| example.expect("an example")).all(|example| example.label == 0));
 }
 

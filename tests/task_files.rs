@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::Command;
+use glm_eval::eval::training_examples;
 use glm_eval::request::{Answer, Ask, CandidateScore, Loss, Part, Request};
 use glm_eval::tasks::{self, Form, Head, Reading, Sample, Split, Task, TaskData, suite};
 use insta::assert_snapshot;
@@ -610,13 +611,13 @@ fn more_rows_can_be_learned_from() {
     fs::write(&more, row.to_string()).expect("a temporary file");
     let mut data = TaskData::locate(&task, Some(folder.path())).expect("the rows are there");
     data.extra_train.push(more);
-    let examples = task.training_examples(&data, &task.form()).expect("the rows are there");
+    let examples = training_examples(&task, &data, &task.form(), None).expect("the rows are there");
     let examples: Vec<_> = examples.collect::<Result<_, _>>().expect("the rows are good");
     let ids: Vec<&str> = examples.iter().map(|example| example.request.id.as_str()).collect();
     assert_eq!(ids, ["train-1", "train-2", "train-wscr-0"]);
     // A family's recipe may name another loss.
     let form = glm_eval::tasks::Form { loss: Loss::Hinge, ..task.form() };
-    let others = task.training_examples(&data, &form).expect("the rows are there");
+    let others = training_examples(&task, &data, &form, None).expect("the rows are there");
     assert_eq!(others.last().expect("three").expect("a good row").loss, Loss::Hinge);
     // A single candidate can't be compared with others: only its own score is learned from.
     assert_eq!(

@@ -9,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::extent::{Extent, first_units};
+use super::examples::training_examples;
+use super::extent::Extent;
 use super::few_shot::FewShot;
 use super::scoring::{Scored, Totals};
 use super::{EvalError, Job, Run, Settings};
@@ -19,7 +20,7 @@ use crate::nn::{self, Dropout};
 use crate::request::Example;
 use crate::results::hash::content_key;
 use crate::results::ours::{Epoch, Mode, Rule, SeedRun};
-use crate::tasks::Split;
+use crate::tasks::TaskError;
 use crate::train::{SavedState, TrainState, Trainer};
 
 /// A batch is computed in parts of about so many tokens, which bounds the memory of an update.
@@ -37,7 +38,7 @@ pub(super) struct SeedResult {
     pub afterwards: Vec<(Scored, Extent)>,
 }
 
-/// What an epoch of learning did.
+/// What an epoch of learning did; `updates` are all that were made since the first epoch began.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Learned {
     pub updates: u64,
@@ -142,7 +143,7 @@ impl Run<'_> {
 
         if self.settings.mode == Mode::Finetune {
             if model.is_some() {
-                examples = training_examples(job)?;
+                examples = all_examples(job)?;
             }
             self.learn(job, model, &examples, &key, &mut result)?;
         } else if job.reports_selection {
@@ -327,8 +328,7 @@ impl Run<'_> {
             files.extend(evaluation.data.files.values().cloned());
         }
         for file in files {
-            let unreadable =
-                |source| crate::tasks::TaskError::Unreadable { file: file.path().to_path_buf(), source };
+            let unreadable = |source| TaskError::Unreadable { file: file.path().to_path_buf(), source };
             parts.push(file.sha256().map_err(unreadable)?);
         }
         Ok(content_key(parts.iter().map(String::as_str)))
@@ -347,13 +347,12 @@ fn finished_key(key: &str) -> String {
     content_key([key, "finished"])
 }
 
-/// The training set: whole questions up to the recipe's cap.
-fn training_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
-    let samples = job.task.samples(&job.data, Split::Train, &job.form)?;
-    let examples = first_units(samples, job.recipe.train_limit.unwrap_or(usize::MAX));
+/// The training set, up to the recipe's cap.
+fn all_examples(job: &Job) -> Result<Vec<Example>, EvalError> {
+    let examples = training_examples(&job.task, &job.data, &job.form, job.recipe.train_limit)?;
     let label_smoothing = job.recipe.recipe.label_smoothing.unwrap_or(0.0);
-    let example = |sample| Ok(Example { label_smoothing, ..job.task.example(sample, job.form.loss)? });
-    let examples = examples.map(|sample| sample.and_then(example)).collect::<Result<Vec<_>, _>>()?;
+    let smoothed = |example: Result<Example, TaskError>| Ok(Example { label_smoothing, ..example? });
+    let examples = examples.map(smoothed).collect::<Result<Vec<_>, TaskError>>()?;
     if examples.is_empty() {
         return Err(EvalError::Impossible(format!("{}: no training examples", job.task.name)));
     }

@@ -4,6 +4,7 @@
 //! result depends on, so that a run that was killed goes on where it stopped and ends in the same bytes.
 
 mod baselines;
+mod examples;
 mod extent;
 mod few_shot;
 mod finetune;
@@ -29,6 +30,7 @@ use crate::results::{Journal, JournalError};
 use crate::tasks::{Head, Split, TaskError};
 use crate::train::StateError;
 
+pub use examples::training_examples;
 pub use plan::{Evaluation, Job, Limit, Patterns, plan};
 pub use recipe::FullRecipe;
 pub use record::{Command, Finished, RunFiles};

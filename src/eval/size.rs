@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::extent::{Extent, first_units};
+use super::examples::training_examples;
+use super::extent::Extent;
 use super::few_shot::FewShot;
 use super::{EvalError, Evaluation, Job, Settings};
 use crate::model::{Build, Family, Head, LanguageModel, ModelSource};
 use crate::request::{Ask, Cut, Decoding, Edges, Part, Prompt, Request};
 use crate::results::ours::Mode;
-use crate::tasks::Split;
 
 /// Samples and tokens of one pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,11 +59,9 @@ impl Job {
             ..Size::default()
         };
         if settings.mode == Mode::Finetune {
-            let samples = self.task.samples(&self.data, Split::Train, &self.form)?;
-            for sample in first_units(samples, self.recipe.train_limit.unwrap_or(usize::MAX)) {
+            for example in training_examples(&self.task, &self.data, &self.form, self.recipe.train_limit)? {
                 size.train_samples += 1;
-                let example = self.task.example(sample?, self.form.loss)?;
-                size.train_tokens += model.learning_cost(&example).map_or(0, |cost| cost.computed as u64);
+                size.train_tokens += model.learning_cost(&example?).map_or(0, |cost| cost.computed as u64);
             }
         }
         Ok(size)

@@ -325,15 +325,9 @@ impl Task {
         Samples::open(self, files, split, form.clone())
     }
 
-    /// The training samples as examples with their answers.
-    pub fn training_examples(
-        &self,
-        data: &TaskData,
-        form: &Form,
-    ) -> Result<impl Iterator<Item = Result<Example, TaskError>> + use<'_>, TaskError> {
-        let samples = self.samples(data, Split::Train, form)?;
-        let loss = form.loss;
-        Ok(samples.map(move |sample| sample.and_then(|sample| self.example(sample, loss))))
+    /// How often training goes over the rows: twice for `COPA`, the second time with its choices swapped.
+    pub fn training_passes(&self) -> usize {
+        self.adapter.map_or(1, |adapter| adapter.passes(Split::Train))
     }
 
     /// A sample as an example, learned by a loss of the recipe; what has no wrong candidates has one loss only.

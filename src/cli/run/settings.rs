@@ -74,7 +74,8 @@ pub struct RunArgs {
     /// for ReCoRD
     #[arg(short = 'L', long, value_name = "N|0.x")]
     limit: Option<Limit>,
-    /// Training rows; whole questions for MultiRC, whole queries for ReCoRD
+    /// Training rows; whole questions for MultiRC, whole queries for ReCoRD. COPA's are learned twice each, choices
+    /// swapped the second time
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
     /// Evaluation samples a batch, or `auto`; changes no score
