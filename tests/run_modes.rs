@@ -519,6 +519,18 @@ fn a_dry_run_of_a_bart_that_writes_needs_no_classification_head() {
     assert!(done(command(&words, place.path())).contains("tokens/s forward"));
 }
 
+#[test]
+fn a_record_says_how_much_was_cut_of_what_was_learned_from() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cut = |words: &str| {
+        let out = folder.path().join(words.replace(' ', "_"));
+        done(command(&format!("cb --epochs 2 --train-limit 4 --limit 2 {words}"), &out));
+        left(&out, "glm-tiny").record.glm_eval.tasks[0].cost.train_tokens_truncated
+    };
+    assert_eq!(cut("--max-length 512"), Some(0));
+    assert!(cut("--max-length 24") > Some(0));
+}
+
 /// The program refuses to run with these words, says why, and leaves nothing.
 fn assert_refused_before_any_work(data: &str, words: &str, says: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");

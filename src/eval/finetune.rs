@@ -39,12 +39,15 @@ pub(super) struct SeedResult {
 }
 
 /// What an epoch of learning did; `updates` are all that were made since the first epoch began.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Learned {
     pub updates: u64,
     pub train_loss: f64,
     pub learning_rate: f64,
     pub tokens: u64,
+    /// Tokens cut from the examples.
+    #[serde(default)]
+    pub truncated: u64,
     pub flops: u64,
     pub secs: f64,
 }
@@ -92,6 +95,7 @@ impl SeedResult {
         let learned = || self.epochs.iter().filter_map(|(learned, _)| *learned);
         if learned().next().is_some() {
             run.cost.tokens_trained = Some(learned().map(|l| l.tokens).sum());
+            run.cost.train_tokens_truncated = Some(learned().map(|l| l.truncated).sum());
             run.cost.flops = run.cost.flops.map(|flops| flops + learned().map(|l| l.flops).sum::<u64>());
             run.cost.train_secs = Some(learned().map(|l| l.secs).sum());
         }
@@ -276,8 +280,7 @@ impl Run<'_> {
         let label =
             format!("{} seed {seed}, epoch {epoch} of {}", job.selection.name, job.recipe.recipe.epochs);
         self.progress.begin(&label, examples.len() as u64);
-        let mut learned =
-            Learned { updates: 0, train_loss: 0.0, learning_rate: 0.0, tokens: 0, flops: 0, secs: 0.0 };
+        let mut learned = Learned::default();
         for batch in order.chunks(job.recipe.recipe.batch_size) {
             self.stop.check()?;
             let batch: Vec<&Example> = batch.iter().map(|&index| &examples[index]).collect();
@@ -289,6 +292,7 @@ impl Run<'_> {
             learned.train_loss += update.loss * batch.len() as f64 / examples.len() as f64;
             learned.learning_rate = update.learning_rate;
             learned.tokens += cost.computed as u64;
+            learned.truncated += cost.truncated as u64;
             learned.flops += PASSES_OF_AN_UPDATE * cost.flops;
             let rate = learned.tokens as f64 / start.elapsed().as_secs_f64();
             self.progress
@@ -385,6 +389,7 @@ fn parts<'a>(
         part.share += cost.num_targets.max(1) as f64;
         tokens += cost.computed;
         total.computed += cost.computed;
+        total.truncated += cost.truncated;
         total.flops += cost.flops;
     }
     let whole: f64 = parts.iter().map(|part| part.share).sum();

@@ -61,6 +61,7 @@ fn total_cost(tasks: &[TaskRecord]) -> Cost {
         tokens_trained: count(|cost| cost.tokens_trained),
         tokens_if_padded_copies: count(|cost| cost.tokens_if_padded_copies),
         tokens_truncated: count(|cost| cost.tokens_truncated),
+        train_tokens_truncated: count(|cost| cost.train_tokens_truncated),
         flops: count(|cost| cost.flops),
         train_secs: secs(|cost| cost.train_secs),
         eval_secs: secs(|cost| cost.eval_secs),
@@ -269,6 +270,7 @@ impl Run<'_> {
             baselines: extent.map_or_else(|| Ok(BTreeMap::new()), |extent| evaluation.baselines(extent))?,
             cost: Cost {
                 tokens_trained: runs.iter().map(|run| run.cost.tokens_trained).sum(),
+                train_tokens_truncated: runs.iter().map(|run| run.cost.train_tokens_truncated).sum(),
                 flops: runs.iter().map(|run| run.cost.flops).sum(),
                 train_secs: trained(|cost| cost.train_secs),
                 peak_memory_bytes: machine::peak_memory_bytes(),

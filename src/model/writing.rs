@@ -190,14 +190,17 @@ pub fn loss(writer: &impl Writer, examples: &[&Example], dropout: &Dropout) -> R
     Ok(writer.cross_entropy(&texts, examples[0].label_smoothing, dropout)?)
 }
 
-/// An example's source and its right text, cut at the longest length, its end included.
+/// An example's source and its right text, cut at the longest length, its end included. What is cut of the text counts
+/// with what is cut of the source.
 fn learned(writer: &impl Writer, example: &Example) -> Result<(Source, Vec<u32>), ModelError> {
     let request = &example.request;
-    let (decoding, source) = (settings(request)?, writer.source(request)?);
+    let (decoding, mut source) = (settings(request)?, writer.source(request)?);
     let [right] = example.texts.as_slice() else { return Err(several(request, example.texts.len())) };
     let mut text = super::prompt::encode(writer.tokenizer(), request, right)?;
     text.extend(source.ends.first());
-    text.truncate(limit(writer, &source, decoding));
+    let limit = limit(writer, &source, decoding);
+    source.truncated += text.len().saturating_sub(limit);
+    text.truncate(limit);
     Ok((source, text))
 }
 
@@ -311,9 +314,10 @@ mod tests {
                 let request = request(name, "the cat sat on", Decoding::greedy(limit));
                 Example { texts: vec![text.into()], ..Example::of_candidates(request, 0, Loss::Generative) }
             };
-            let read = |example: &Example| model.learning_cost(example).expect("a cost").computed;
-            let (whole, cut) = (example(" a b c d", 20), example(" a b c d", 3));
-            assert_eq!(read(&whole) - read(&cut), 2, "{name}: 4 words and an end, or 3 words");
+            let cost = |limit: usize| model.learning_cost(&example(" a b c d", limit)).expect("a cost");
+            let (whole, cut) = (cost(20), cost(3));
+            assert_eq!(whole.computed - cut.computed, 2, "{name}: 4 words and an end, or 3 words");
+            assert_eq!((whole.truncated, cut.truncated), (0, 2), "{name}");
         }
     }
 

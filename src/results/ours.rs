@@ -187,6 +187,9 @@ pub struct Cost {
     pub tokens_if_padded_copies: Option<u64>,
     /// Tokens that did not fit and were cut from prompts.
     pub tokens_truncated: Option<u64>,
+    /// The same of what was learned from, texts to be written among it, each as often as it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_tokens_truncated: Option<u64>,
     /// Floating-point operations of the matrix products that scoring and learning need.
     #[serde(default)]
     pub flops: Option<u64>,
