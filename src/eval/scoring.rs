@@ -143,7 +143,10 @@ impl Run<'_> {
             scored.windows.push(key);
             scored.totals.add(done.totals);
             for (way, predictions) in done.normalized {
-                normalized.entry(way).or_default().extend(predictions);
+                // A window without any answer has none by any way either.
+                let all = normalized.entry(way).or_default();
+                all.resize(outcomes.len(), Prediction::None);
+                all.extend(predictions);
             }
             outcomes.extend(done.outcomes);
             let rate = scored.totals.computed as f64 / scored.totals.secs.max(1e-9);
@@ -155,12 +158,11 @@ impl Run<'_> {
             return Err(EvalError::NothingScored { task, samples });
         }
         (scored.scores, scored.intervals) = measured(evaluation, &outcomes)?;
-        for (way, predictions) in normalized {
-            if predictions.len() == outcomes.len() {
-                let pairs = outcomes.iter_mut().zip(predictions);
-                pairs.for_each(|(outcome, prediction)| outcome.prediction = prediction);
-                scored.normalized.insert(way, measured(evaluation, &outcomes)?.0);
-            }
+        for (way, mut predictions) in normalized {
+            predictions.resize(outcomes.len(), Prediction::None);
+            let pairs = outcomes.iter_mut().zip(predictions);
+            pairs.for_each(|(outcome, prediction)| outcome.prediction = prediction);
+            scored.normalized.insert(way, measured(evaluation, &outcomes)?.0);
         }
         Ok(scored)
     }

@@ -14,15 +14,21 @@ use super::scoring::{Scored, lines};
 use super::*;
 use crate::model::{Cost, LanguageModel, Parameters};
 use crate::nn::Dropout;
-use crate::request::{Answer, Ask, CandidateScore, Example, Part, Prompt, Request};
+use crate::request::{Answer, Ask, CandidateScore, Example, Likelihood, Part, Prompt, Request};
 use crate::results::SampleLine;
 use crate::stats::Estimate;
 use crate::tasks::{Task, TaskData};
 
+/// Which samples, by their ids.
+type Ids = fn(&str) -> bool;
+
 /// Prefers the candidate that a sum over the sample's id points at.
 struct Fake {
-    fails: fn(&str) -> bool,
-    is_nan: fn(&str) -> bool,
+    fails: Ids,
+    is_nan: Ids,
+    /// Can't be laid out.
+    is_too_long: Ids,
+    has_likelihoods: bool,
     asked: RefCell<Vec<Vec<Request>>>,
     stop: Option<(&'static Stop, Cell<usize>)>,
     parameters: Parameters,
@@ -31,7 +37,15 @@ struct Fake {
 impl Fake {
     fn new() -> Self {
         let parameters = Parameters::draw([], 0, DType::F32, &Device::Cpu).expect("no weights");
-        Self { fails: |_| false, is_nan: |_| false, asked: RefCell::default(), stop: None, parameters }
+        Self {
+            fails: |_| false,
+            is_nan: |_| false,
+            is_too_long: |_| false,
+            has_likelihoods: false,
+            asked: RefCell::default(),
+            stop: None,
+            parameters,
+        }
     }
 
     fn largest_batch(&self) -> usize {
@@ -41,6 +55,9 @@ impl Fake {
 
 impl LanguageModel for Fake {
     fn cost(&self, request: &Request) -> Result<Cost, ModelError> {
+        if (self.is_too_long)(&request.id) {
+            return Err(ModelError::Unsupported { id: request.id.clone(), what: "it is too long".into() });
+        }
         let computed = format!("{:?}", request.prompt).len();
         Ok(Cost { computed, as_padded_copies: 2 * computed, ..Cost::default() })
     }
@@ -67,7 +84,18 @@ impl LanguageModel for Fake {
             let is_nan = (self.is_nan)(&request.id);
             let score = |i| if is_nan { f64::NAN } else { -(i as f64 - best as f64).abs() };
             let candidate = |i| CandidateScore { score: score(i), num_tokens: 1, is_greedy: i == best };
-            Answer { candidates: (0..count).map(candidate).collect(), ..Answer::default() }
+            let likelihood = |i| Likelihood {
+                log_prob: score(i),
+                num_tokens: 1,
+                num_bytes: 1,
+                unconditional_log_prob: 0.0,
+            };
+            let count_of_likelihoods = if self.has_likelihoods { count } else { 0 };
+            Answer {
+                candidates: (0..count).map(candidate).collect(),
+                likelihoods: (0..count_of_likelihoods).map(likelihood).collect(),
+                ..Answer::default()
+            }
         };
         Ok(requests.iter().map(answer).collect())
     }
@@ -269,18 +297,48 @@ fn a_limit_takes_whole_questions_from_the_front() {
     }
 }
 
-#[test]
-fn a_large_split_is_scored_in_windows_and_read_back_without_a_model() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("val.jsonl");
+/// BoolQ with 300 rows, in a file of the folder.
+fn many_rows(folder: &Path) -> Evaluation {
+    let file = folder.join("val.jsonl");
     let row = |i: usize| {
         let passage = "a ".repeat(1 + i * 7 % 20);
         json!({"passage": passage, "question": "is it", "label": i.is_multiple_of(3), "idx": i}).to_string()
     };
     std::fs::write(&file, (0..300).map(row).collect::<Vec<_>>().join("\n")).expect("a temporary file");
     let task = Task::find("boolq").expect("a known task");
-    let data = TaskData::from_files(&task, folder.path(), BTreeMap::from([(Split::Val, file)]));
-    let evaluation = Evaluation { name: "boolq".into(), form: task.form(), task, data, split: Split::Val };
+    let data = TaskData::from_files(&task, folder, BTreeMap::from([(Split::Val, file)]));
+    Evaluation { name: "boolq".into(), form: task.form(), task, data, split: Split::Val }
+}
+
+/// The window of a sample of [`many_rows`].
+fn window(id: &str) -> usize {
+    id.rsplit('-').next().and_then(|number| number.parse::<usize>().ok()).expect("a number") / 128
+}
+
+#[test]
+fn a_window_without_any_answer_leaves_the_other_ways_to_rank_their_scores() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let evaluation = many_rows(folder.path());
+    let model = |is_too_long| Fake { is_too_long, has_likelihoods: true, ..Fake::new() };
+    let all: &[(Ids, usize)] = &[
+        (|_| false, 0),
+        (|id| window(id) == 0, 128),
+        (|id| window(id) == 1, 128),
+        (|id| window(id) == 2, 44),
+    ];
+    for (number, (is_too_long, failed)) in all.iter().enumerate() {
+        let journal = folder.path().join(number.to_string());
+        let outcome = score(&journal, Some(&model(*is_too_long)), &evaluation, &settings());
+        let scored = outcome.scored();
+        assert_eq!((scored.normalized.len(), scored.totals.failed), (4, *failed));
+        assert_eq!(scored.normalized["raw"], scored.scores, "the fake's scores are its log-probabilities");
+    }
+}
+
+#[test]
+fn a_large_split_is_scored_in_windows_and_read_back_without_a_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let evaluation = many_rows(folder.path());
     let model = Fake::new();
     let first = score(folder.path(), Some(&model), &evaluation, &settings());
     assert_eq!((first.scored().windows.len(), first.lines.len()), (3, 300));
