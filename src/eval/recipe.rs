@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::EvalError;
 use crate::model::Family;
 use crate::results::ours::Setting;
-use crate::tasks::{self, Recipe, Task};
+use crate::tasks::{self, Kind, Recipe, Task};
 use crate::train::{AdamWConfig, Decay, Schedule};
 
 /// A recipe with the origin of every setting.
@@ -66,6 +66,15 @@ impl FullRecipe {
             serde_json::from_value(plain.into()).map_err(|e| EvalError::Recipe(e.to_string()))?;
         if let Some((_, what)) = tasks::recipe_problem(&recipe) {
             return Err(EvalError::Recipe(what));
+        }
+        // What is scored at the end of a text needs no windows, and has no stride in its recipe.
+        let (max_tokens, stride) = (recipe.max_tokens, recipe.stride());
+        if task.kind == Kind::LogProb && !(1..max_tokens).contains(&stride) {
+            return Err(EvalError::Recipe(format!(
+                "{}: windows of {max_tokens} tokens (`max_tokens`, `--max-length`) can't go on by {stride} (`stride`); the \
+                 stride is at least 1 and below the other",
+                task.name
+            )));
         }
         Ok(Self { recipe, train_limit, settings })
     }
@@ -133,6 +142,8 @@ fn tables(text: &str, task: &Task, file: &str) -> Result<Vec<Map<String, Value>>
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const MODEL: &str = "[all]\nepochs = 3\ntrain_limit = 9\n[cb]\nepochs = 7\n";
@@ -148,6 +159,18 @@ mod tests {
         assert_eq!(source("learning_rate"), "command line");
         assert_eq!(source("epochs"), "model directory");
         assert_eq!(source("weight_decay"), "task file");
+    }
+
+    #[test]
+    fn windows_that_a_stride_does_not_fit_are_refused_with_both_numbers() {
+        let task = Task::open(Path::new("docs/example/my_text.toml")).expect("the example");
+        let resolve = |max_tokens: usize| {
+            let given = Map::from_iter([("max_tokens".to_string(), json!(max_tokens))]);
+            FullRecipe::resolve(&task, Family::Glm, None, &given)
+        };
+        assert!(resolve(257).is_ok());
+        let message = resolve(256).expect_err("they are equal").to_string();
+        assert!(message.contains("windows of 256 tokens") && message.contains("go on by 256"), "{message}");
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Run<'_> {
             self.progress.advance(window.len() as u64, &format!("{rate:.0} tokens/s"));
         }
         self.progress.end();
-        if outcomes.len() > 1 && outcomes.iter().all(|outcome| outcome.prediction == Prediction::None) {
+        if !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.prediction == Prediction::None) {
             let (task, samples) = (evaluation.name.clone(), outcomes.len());
             return Err(EvalError::NothingScored { task, samples });
         }

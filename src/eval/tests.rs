@@ -278,6 +278,15 @@ fn a_model_that_answers_nothing_ends_the_run_and_leaves_nothing_in_the_journal()
 }
 
 #[test]
+fn a_run_of_one_sample_that_cannot_be_answered_is_an_error_and_no_score_of_0() {
+    let model = Fake { is_too_long: |_| true, ..Fake::new() };
+    let settings = Settings { limit: Some(Limit::Count(1)), ..settings() };
+    let outcome = fresh(&model, &evaluation("copa"), &settings);
+    let message = outcome.scored.expect_err("nothing was scored").to_string();
+    assert!(message.starts_with("copa: none of its 1 samples could be scored"), "{message}");
+}
+
+#[test]
 fn a_limit_takes_whole_questions_from_the_front() {
     let evaluation = evaluation("multirc");
     let all = fresh(&Fake::new(), &evaluation, &settings());
