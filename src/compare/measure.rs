@@ -59,6 +59,17 @@ pub enum Test {
     Unpaired,
 }
 
+impl Test {
+    /// The smallest p-value that it can have of so many units; 0 where that is known from elsewhere.
+    pub fn smallest_p(self, units: f64) -> f64 {
+        match self {
+            Self::Permutation | Self::Bootstrap => paired::smallest_p(units),
+            Self::Unpaired => paired::smallest_unpaired_p(units),
+            Self::Mcnemar | Self::Seeds => 0.0,
+        }
+    }
+}
+
 impl FromStr for Test {
     type Err = String;
 
@@ -175,22 +186,25 @@ pub fn measure(pair: &Pair, metric: &str, settings: Settings) -> Result<Option<M
         return Ok(None);
     };
     let test = chosen(pair, metric, settings)?;
-    let (p, mut seeds) = match test {
+    let (p, seeds) = match test {
         Test::Mcnemar => {
             let (lost, gained) = changed_answers(&first.rows, &second.rows);
             (Some(paired::mcnemar(lost, gained)), None)
         }
         Test::Permutation => (paired.permutation(paired::DRAWS, over_seeds), None),
-        Test::Bootstrap => (Some(if paired.changed() == 0 { 1.0 } else { drawn.bootstrap_p }), None),
+        Test::Bootstrap if paired.changed() == 0 => (Some(1.0), None),
+        // A bootstrap of a few units that all changed alike has no spread; they are no more evidence for that.
+        Test::Bootstrap => (Some(drawn.bootstrap_p.max(test.smallest_p(paired.len() as f64))), None),
         Test::Seeds | Test::Unpaired => (None, first.seeds().zip(second.seeds())),
     };
-    let deviations = seeds.take().and_then(|(a, b)| Some([sample_std(&a)?, sample_std(&b)?]));
+    let seeds = seeds.filter(|_| drawn.stderr.is_some());
+    let deviations = seeds.and_then(|(a, b)| Some([sample_std(&a)?, sample_std(&b)?]));
     let mut measured = Measured {
         first: drawn.first,
         second: drawn.second,
         difference: drawn.difference(),
         stderr: drawn.stderr,
-        interval: Some(drawn.interval),
+        interval: drawn.interval,
         p,
         test,
         n: pair.samples(),

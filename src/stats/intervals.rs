@@ -87,6 +87,7 @@ pub fn bca(draws: &[f64], value: f64, jackknife: &[(f64, u64)], level: f64) -> O
 }
 
 /// The bootstrap interval of a statistic of counts: [`bca`], and where it has no value [`percentile`]. Deterministic.
+/// `None` for a single unit, of which every draw is the same.
 pub fn bootstrap_interval<F>(
     counts: &Counts,
     draws: usize,
@@ -97,6 +98,9 @@ pub fn bootstrap_interval<F>(
 where
     F: Fn(&[f64]) -> Option<f64> + Sync,
 {
+    if counts.len() < 2 {
+        return None;
+    }
     let totals = counts.totals();
     let value = statistic(&totals)?;
     let without = |(row, times): (&[f64], u64)| {
@@ -150,6 +154,14 @@ mod tests {
     }
 
     #[test]
+    fn one_unit_has_no_bootstrap_interval() {
+        let of = |units: usize| {
+            bootstrap_interval(&Counts::new(vec![vec![1.0]; units]), 9, 1, 0.9, |t| Some(t[0]))
+        };
+        assert!(of(1).is_none() && of(2).is_some());
+    }
+
+    #[test]
     fn without_bias_and_acceleration_the_correction_changes_nothing() {
         let draws: Vec<f64> = (0..=100).map(f64::from).collect();
         let corrected = bca(&draws, 50.0, &[(49.0, 1), (51.0, 1)], 0.9).unwrap();
@@ -172,7 +184,7 @@ mod tests {
 
         #[test]
         fn a_bootstrap_interval_lies_within_what_the_statistic_can_be(hits in 0_usize..30, misses in 0_usize..30) {
-            prop_assume!(hits + misses > 0);
+            prop_assume!(hits + misses > 1);
             let rows = [vec![vec![1.0, 1.0]; hits], vec![vec![0.0, 1.0]; misses]].concat();
             let interval = bootstrap_interval(&Counts::new(rows), 200, 1, 0.95, |t| Some(t[0] / t[1])).unwrap();
             prop_assert!(0.0 <= interval.low && interval.low <= interval.high && interval.high <= 1.0);

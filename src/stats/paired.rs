@@ -4,6 +4,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use statrs::distribution::{Binomial, ContinuousCDF, Discrete, DiscreteCDF, StudentsT};
+use statrs::function::gamma::ln_gamma;
 
 use super::counts::{Counts, add};
 use super::intervals::{self, Interval};
@@ -34,6 +35,23 @@ pub fn rejects(p: f64, alpha: f64) -> bool {
     p <= alpha + 1e-12
 }
 
+/// The smallest p-value that a permutation test can have of so many units that are paired: that of all of them being
+/// worse. Where swaps are drawn, none is below one of the draws.
+pub fn smallest_p(units: f64) -> f64 {
+    (1.0 - units).exp2().max(1.0 / (DRAWS + 1) as f64)
+}
+
+/// The same of two runs of so many units each that are not paired: of all ways to part them between the runs, the one
+/// seen and its mirror image.
+pub fn smallest_unpaired_p(units: f64) -> f64 {
+    (2.0 * (2.0 * ln_gamma(units + 1.0) - ln_gamma(2.0 * units + 1.0)).exp()).min(1.0)
+}
+
+/// Values of a statistic that are as near as this are equal but for rounding, which grows with them.
+fn rounding(first: f64, second: f64) -> f64 {
+    1e-12 * first.abs().max(second.abs()).max(1.0)
+}
+
 /// The number of heads of so many fair coins.
 fn fair(coins: u64) -> Binomial {
     Binomial::new(0.5, coins).expect("a half is a probability")
@@ -58,8 +76,8 @@ pub struct Difference {
     pub second: f64,
     /// Standard error of the difference, by the paired bootstrap; `None` for a single unit.
     pub stderr: Option<f64>,
-    /// Interval of the difference, by the paired bootstrap: [`intervals::percentile`].
-    pub interval: Interval,
+    /// Interval of the difference, by the paired bootstrap: [`intervals::percentile`]; `None` for a single unit.
+    pub interval: Option<Interval>,
     /// The two-sided p-value by the bootstrap, moved to where there is no difference: the share of draws at least as
     /// far from the difference as that is from 0.
     pub bootstrap_p: f64,
@@ -115,12 +133,15 @@ impl Paired {
         let (first, second) = both(&self.joint.totals())?;
         let difference = second - first;
         let drawn = self.joint.bootstrap(draws, BOOTSTRAP_SEED, |totals| both(totals).map(|(a, b)| b - a));
-        let far = drawn.iter().filter(|&&draw| (draw - difference).abs() >= difference.abs() - 1e-12).count();
+        let seen = difference.abs() - rounding(first, second);
+        let far = drawn.iter().filter(|&&draw| (draw - difference).abs() >= seen).count();
+        let interval = intervals::percentile(&drawn, level)?;
+        let has_spread = self.len() > 1;
         Some(Difference {
             first,
             second,
-            stderr: sample_std(&drawn).filter(|_| self.len() > 1),
-            interval: intervals::percentile(&drawn, level)?,
+            stderr: sample_std(&drawn).filter(|_| has_spread),
+            interval: has_spread.then_some(interval),
             bootstrap_p: (far + 1) as f64 / (drawn.len() + 1) as f64,
         })
     }
@@ -137,7 +158,8 @@ impl Paired {
     {
         let totals = self.joint.totals();
         let (first, second) = totals.split_at(self.width);
-        let seen = (statistic(second)? - statistic(first)?).abs() - 1e-12;
+        let values = (statistic(first)?, statistic(second)?);
+        let seen = (values.1 - values.0).abs() - rounding(values.0, values.1);
         if !self.can_swap {
             return None;
         }
@@ -300,8 +322,35 @@ mod tests {
         let one = accuracies(40, 1, 0, 15);
         assert!((one.permutation(DRAWS, share).unwrap() - 1.0).abs() < 1e-12);
         let difference = one.bootstrap(DRAWS, 0.95, share).unwrap();
-        assert!(difference.bootstrap_p > 0.5 && difference.interval.high >= 0.0, "{difference:?}");
+        assert!(difference.bootstrap_p > 0.5, "{difference:?}");
+        assert!(difference.interval.unwrap().high >= 0.0, "{difference:?}");
         assert!((difference.difference() + 1.0 / 56.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_unit_has_no_interval_and_so_few_have_no_small_p_value() {
+        let one = Paired::new(&[vec![1.0, 1.0]], &[vec![0.0, 1.0]]);
+        let difference = one.bootstrap(DRAWS, 0.95, share).unwrap();
+        assert_eq!((difference.stderr, difference.interval), (None, None));
+        // 2 / 2^5, and one of 10,001 draws; unpaired 2 / C(2, 1) and 2 / C(10, 5).
+        assert!((smallest_p(1.0) - 1.0).abs() < 1e-12 && (smallest_p(5.0) - 0.0625).abs() < 1e-12);
+        assert!((smallest_p(99.0) - 1.0 / 10_001.0).abs() < 1e-12);
+        for (units, p) in [(1.0, 1.0), (5.0, 2.0 / 252.0)] {
+            assert!((smallest_unpaired_p(units) - p).abs() < 1e-12, "{units}");
+        }
+    }
+
+    #[test]
+    fn the_mirror_image_of_a_great_perplexity_is_as_far() {
+        // Log-probabilities and words of five texts that all got worse: of 2^5 swaps none and all are as far, 2 / 32.
+        let perplexity = |totals: &[f64]| Some((-totals[0] / totals[1]).exp());
+        for (nats, worse) in [(2.2, 0.7), (2.5, 0.1), (2.5, 0.7)] {
+            let texts = |worse: f64| -> Vec<Vec<f64>> {
+                (1..=5).map(f64::from).map(|i| vec![-(nats + worse) * (3.1 * i + 0.9), 1.3 * i]).collect()
+            };
+            let p = Paired::new(&texts(0.0), &texts(worse)).permutation(DRAWS, perplexity).unwrap();
+            assert!((p - 0.0625).abs() < 1e-12, "{nats} and {worse} more: {p}");
+        }
     }
 
     #[test]
