@@ -1,13 +1,15 @@
 use std::path::Path;
 
 use super::*;
+use crate::metrics::LogProb;
 use crate::results::ours::TaskRecord;
 use crate::results::samples::{self, SampleLine};
 use proptest::prelude::*;
 
 const CB: &str = "results/runs/glm-tiny-random-cb";
 
-/// The committed run of CB cut down to one seed, with other predictions, written to a folder of its own.
+/// The committed run of CB cut down to one seed, with other predictions, written to a folder of its own. Samples with a
+/// log-probability have a perplexity, too.
 fn cb(folder: &Path, change: impl Fn(&mut Vec<SampleLine>)) -> Run {
     let mut run = Run::read(Path::new(CB)).unwrap();
     let task = run.record.glm_eval.tasks[0].clone();
@@ -16,6 +18,9 @@ fn cb(folder: &Path, change: impl Fn(&mut Vec<SampleLine>)) -> Run {
     let logged = crate::results::Logged::new(lines.clone());
     let (task, rule) = (&mut run.record.glm_eval.tasks[0], run.record.glm_eval.selection.rule);
     task.runs.truncate(1);
+    if lines[0].log_prob.is_some() {
+        task.metrics.push("word_perplexity".into());
+    }
     for name in task.metrics.clone() {
         let estimate = logged.estimate(metrics::find(&name).unwrap()).unwrap();
         task.runs[0].selected_mut(rule).insert(name, estimate);
@@ -45,6 +50,37 @@ fn judged(gate: &str, change: impl Fn(&mut Vec<SampleLine>)) -> Report {
     let gate =
         if gate.is_empty() { GateFile::default() } else { GateFile::parse(gate, "gate.toml").unwrap() };
     check(&cb(a.path(), |_| {}), &cb(b.path(), change), &gate, false).unwrap()
+}
+
+/// What is done to the samples of a run.
+type Change = dyn Fn(&mut Vec<SampleLine>);
+
+/// Leaves so many samples, in so many passages, all of them right or wrong.
+fn passages(lines: &mut Vec<SampleLine>, samples: usize, passages: usize, right: bool) {
+    lines.truncate(samples);
+    flip(lines, !right, samples);
+    for (i, line) in lines.iter_mut().enumerate() {
+        line.group = Some(format!("p{}-q{i}", i % passages));
+    }
+}
+
+/// Leaves so many samples, each a text of ten words with this perplexity.
+fn texts(lines: &mut Vec<SampleLine>, samples: usize, perplexity: f64) {
+    lines.truncate(samples);
+    for line in lines {
+        let log_prob = -10.0 * perplexity.ln();
+        line.log_prob = Some(LogProb { log_prob, num_tokens: 10, num_words: 10, num_bytes: 50 });
+    }
+}
+
+/// The verdict of two runs, without the baseline's samples where they are not `kept`.
+fn between(gate: &str, [before, after]: [&Change; 2], kept: bool) -> Result<Report, CheckError> {
+    let [a, b] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (baseline, run) = (cb(a.path(), before), cb(b.path(), after));
+    if !kept {
+        std::fs::remove_file(a.path().join("samples_cb_2026-01-01T00-00-00.000000.jsonl")).unwrap();
+    }
+    check(&baseline, &run, &GateFile::parse(gate, "gate.toml").unwrap(), false)
 }
 
 fn entry(keys: &str) -> String {
@@ -96,6 +132,42 @@ fn a_loss_below_the_smallest_that_matters_does_not_fail() {
     ] {
         let report = judged(&entry(keys), great);
         assert_eq!(report.verdict, verdict, "{keys}: {:#?}", report.metrics[0].reasons);
+    }
+}
+
+#[test]
+fn what_no_test_could_have_seen_does_not_pass() {
+    // Five passages, all right and then all wrong: p = 2 / 2^5, which six would have halved.
+    let five = |right| move |lines: &mut Vec<SampleLine>| passages(lines, 20, 5, right);
+    let judged = between(&entry(""), [&five(true), &five(false)], true).unwrap().metrics.remove(0);
+    let (p, power) = (judged.change.as_ref().unwrap().p.unwrap(), judged.power);
+    assert!((p - 0.0625).abs() < 1e-12 && power == Some(0.0), "{judged:#?}");
+    assert_eq!((judged.verdict, judged.samples_needed), (Verdict::Inconclusive, Some(24)), "{judged:#?}");
+    // Six reach it; of two entries that share alpha they don't.
+    let six = |right| move |lines: &mut Vec<SampleLine>| passages(lines, 24, 6, right);
+    let verdict = |gate: &str| between(gate, [&six(true), &six(false)], true).unwrap().verdict;
+    assert_eq!(verdict(&entry("")), Verdict::Fail);
+    assert_eq!(verdict(&entry("").repeat(2)), Verdict::Inconclusive);
+    // One passage, and one text.
+    let one = |right| move |lines: &mut Vec<SampleLine>| passages(lines, 20, 1, right);
+    let text = |perplexity| move |lines: &mut Vec<SampleLine>| texts(lines, 1, perplexity);
+    let perplexity = entry("").replace("accuracy", "word_perplexity");
+    for (gate, runs) in [
+        (entry(""), [&one(true) as &Change, &one(false)]),
+        (entry("test = \"bootstrap\""), [&one(true), &one(false)]),
+        (perplexity, [&text(136.0), &text(8410.0)]),
+    ] {
+        let judged = between(&gate, runs, true).unwrap().metrics.remove(0);
+        assert_eq!((judged.verdict, judged.power), (Verdict::Inconclusive, None), "{judged:#?}");
+        assert!(judged.change.as_ref().unwrap().interval.is_none() && judged.interval.is_none());
+        assert!(judged.reasons[0].starts_with("worse by "), "{:?}", judged.reasons);
+    }
+    // A threshold is beyond chance where none is allowed for.
+    for (keys, verdict) in
+        [("threshold = 500", Verdict::Inconclusive), ("threshold = 500\nalpha = 1", Verdict::Fail)]
+    {
+        let gate = entry(keys).replace("accuracy", "word_perplexity");
+        assert_eq!(between(&gate, [&text(136.0), &text(8410.0)], true).unwrap().verdict, verdict, "{keys}");
     }
 }
 

@@ -195,7 +195,12 @@ impl Finding {
         } else {
             if let (Some(threshold), Some(run)) = (entry.threshold, self.run) {
                 let scale = metrics::scale(&entry.metric);
-                conditions.push(by_threshold([run.value, threshold, scale], self.interval, higher));
+                conditions.push(by_threshold(
+                    [run.value, threshold, scale],
+                    self.interval,
+                    self.alpha,
+                    higher,
+                ));
             }
             if entry.asks_for_change() {
                 let stated = entry.margin(self.baseline.unwrap_or(0.0));
@@ -268,11 +273,14 @@ impl Finding {
             return by_tolerance(change, tolerated, &format!("worse by {} ({p_text})", points(-gain)));
         }
         let seen = if gain < 0.0 {
-            format!("{} less, which may be chance", points(-gain))
+            format!("worse by {}, which may be chance", points(-gain))
         } else {
-            "not less".into()
+            "not worse".into()
         };
-        let power = of.probability.unwrap_or(0.0);
+        let Some(power) = of.probability else {
+            let why = "the samples are too few, or too alike, to say what loss would be seen";
+            return (Verdict::Inconclusive, format!("{seen} ({p_text}); {why}"));
+        };
         let power_text = format!("a loss of {} would be seen with probability {power:.2}", points(matters));
         if power >= wanted {
             return (Verdict::Pass, format!("{seen} ({p_text}); {power_text}"));
@@ -295,13 +303,16 @@ impl Finding {
     }
 
     /// The power for a loss that matters. What changed between the runs counts as noise, on top of which the loss
-    /// comes; Holm's correction may ask for the family's share of alpha.
+    /// comes; Holm's correction may ask for the family's share of alpha. Absent where nothing can be said of it.
     fn power(&self, change: &Measured, matters: f64, wanted: f64) -> Power {
-        if change.changed == Some(0) {
-            return Power::default(); // it passes for another reason
+        if change.changed == Some(0) || change.p.is_none() {
+            return Power::default(); // it passes for another reason, or there is no test
         }
         let alpha = self.alpha / self.family.max(1) as f64;
         let n = change.n as u64;
+        // However great the loss, of too few units the test can't find it.
+        let reaches = |units: f64| paired::rejects(change.test.smallest_p(units), alpha);
+        let units = change.units as f64;
         if change.test == Test::Mcnemar {
             let noise = change.changed.unwrap_or(0) as f64 / change.n as f64;
             let at = |n: u64| power::mcnemar_power(n, noise, matters, alpha);
@@ -309,18 +320,25 @@ impl Finding {
             let samples = if power < wanted { power::samples_needed(n, wanted, at) } else { None };
             return Power { probability: Some(power), samples, seeds: None };
         }
+        match change.stderr {
+            Some(stderr) if stderr > 0.0 || !reaches(units) => {}
+            _ => return Power::default(), // without a spread any loss would look as if it were seen
+        }
         // A loss changes more samples than noise does: each changed unit is worth as much as those seen.
         let worth = match change.changed {
             Some(changed @ 1..) => change.parts.samples / (changed as f64).sqrt(),
             _ => 0.0,
         };
         let at = |samples: f64, seeds: [usize; 2]| {
+            if !reaches((units * samples + 1e-9).floor()) {
+                return 0.0;
+            }
             let (stderr, freedom) = change.with(samples, seeds, matters * worth);
             power::difference_power(matters, stderr, freedom, alpha)
         };
         let power = at(1.0, change.seeds);
         let mut of = Power { probability: Some(power), ..Power::default() };
-        if power < wanted && change.stderr.is_some() {
+        if power < wanted {
             of.samples = power::samples_needed(n, wanted, |more| at(more as f64 / n as f64, change.seeds));
             if change.parts.seeds.is_some() {
                 let most = change.seeds[0].max(change.seeds[1]);
@@ -359,6 +377,7 @@ fn by_tolerance(change: &Measured, tolerated: f64, what: &str) -> (Verdict, Stri
 fn by_threshold(
     [value, threshold, scale]: [f64; 3],
     interval: Option<Interval>,
+    alpha: f64,
     higher: bool,
 ) -> (Verdict, String) {
     let (value_text, threshold_text) = (format!("{:.1}", scale * value), format!("{:.1}", scale * threshold));
@@ -366,7 +385,9 @@ fn by_threshold(
     if met {
         return (Verdict::Pass, format!("{value_text} keeps to the threshold {threshold_text}"));
     }
-    let is_beyond = interval.is_some_and(|i| if higher { i.high < threshold } else { i.low > threshold });
+    // Where nothing is left to chance, a single text settles it, too.
+    let excludes = |i: Interval| if higher { i.high < threshold } else { i.low > threshold };
+    let is_beyond = interval.map_or(alpha >= 1.0, excludes);
     let verdict = if is_beyond { Verdict::Fail } else { Verdict::Inconclusive };
     let chance = if is_beyond { "beyond chance" } else { "which may be chance" };
     (verdict, format!("{value_text} is {side} the threshold {threshold_text}, {chance}"))
