@@ -241,7 +241,7 @@ pub fn value_interval(pair: &Pair, metric: &str, level: f64) -> Result<Option<In
 }
 
 /// Standard error, interval and p-value with the spread of the seeds in them.
-fn by_seeds(measured: &mut Measured, alpha: f64) {
+pub fn by_seeds(measured: &mut Measured, alpha: f64) {
     let (stderr, freedom) = measured.with(1.0, measured.seeds, 0.0);
     let reach = paired::t_quantile(1.0 - alpha / 2.0, freedom) * stderr;
     let (low, high) = (measured.difference - reach, measured.difference + reach);

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::compare::Test;
 use crate::metrics::LogProb;
 use crate::results::ours::TaskRecord;
 use crate::results::samples::{self, SampleLine};
@@ -169,6 +170,37 @@ fn what_no_test_could_have_seen_does_not_pass() {
         let gate = entry(keys).replace("accuracy", "word_perplexity");
         assert_eq!(between(&gate, [&text(136.0), &text(8410.0)], true).unwrap().verdict, verdict, "{keys}");
     }
+}
+
+#[test]
+fn a_loss_of_everything_fails_without_the_baselines_samples_unless_there_are_too_few() {
+    let all = |samples, right| move |lines: &mut Vec<SampleLine>| passages(lines, samples, samples, right);
+    for (samples, verdict) in [(20, Verdict::Fail), (2, Verdict::Inconclusive)] {
+        let runs = [&all(samples, true) as &Change, &all(samples, false)];
+        let report = between(&entry(""), runs, false).unwrap();
+        assert_eq!(report.verdict, verdict, "{report:#?}");
+        assert!(report.metrics[0].power.is_some_and(|power| power < 0.8));
+    }
+}
+
+#[test]
+fn seeds_are_drawn_without_the_baselines_samples_and_other_tests_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run::read(Path::new(CB)).unwrap();
+    let mut baseline = run.clone();
+    baseline.path = folder.path().join("results_2026-11-23T22-38-06.560719.json");
+    let seeds = GateFile::parse(&entry("test = \"seeds\""), "x").unwrap();
+    for (gate, by_seeds) in [(&GateFile::default(), true), (&seeds, false)] {
+        let report = check(&baseline, &run, gate, by_seeds).unwrap();
+        let change = report.metrics[0].change.as_ref().unwrap();
+        assert_eq!((change.test, change.seeds, change.p), (Test::Seeds, [5, 5], Some(1.0)), "{report:#?}");
+    }
+    let gate = GateFile::parse(&entry("test = \"mcnemar\""), "x").unwrap();
+    let message = check(&baseline, &run, &gate, false).unwrap_err().to_string();
+    assert!(message.contains("the `test` that the gate names needs the baseline's samples"), "{message}");
+    baseline.record.glm_eval.tasks[0].runs.truncate(1);
+    let message = check(&baseline, &run, &GateFile::default(), true).unwrap_err().to_string();
+    assert!(message.contains("needs two seeds in each run or more, found 1 and 5"), "{message}");
 }
 
 #[test]

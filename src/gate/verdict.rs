@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::file::Direction;
 use super::{CheckError, DEFAULT_MARGIN, Entry, GateFile, Judged, Verdict};
-use crate::compare::measure::{Parts, measure, value_interval};
+use crate::compare::measure::{Parts, by_seeds, measure, value_interval};
 use crate::compare::{CompareError, Measured, Pair, Settings, Test, find_task};
 use crate::metrics;
+use crate::results::ours::SeedRun;
 use crate::results::{Run, RunError};
 use crate::stats::intervals::Interval;
-use crate::stats::{Estimate, intervals, paired, power};
+use crate::stats::{Estimate, intervals, paired, power, sample_std};
 
 /// Measures entry by entry; the samples of a task are read once.
 pub(super) struct Measure<'a> {
@@ -80,6 +81,7 @@ impl<'a> Measure<'a> {
                 Some(format!("the baseline has no value of {} to hold it against", entry.metric));
         }
         let settings = Settings { alpha, seeds_as_clusters: self.seeds_as_clusters, test: entry.test };
+        let runs = [self.baseline, self.run];
         let change = match self.samples(&entry.task)? {
             Samples::Missing(why) => {
                 finding.missing = Some(why.clone());
@@ -87,7 +89,10 @@ impl<'a> Measure<'a> {
             }
             Samples::RunOnly(pair) => {
                 finding.interval = value_interval(pair, &entry.metric, 1.0 - alpha)?;
-                before.map(|before| unpaired(&entry.metric, before, after, pair, alpha))
+                let before = before.filter(|_| entry.asks_for_change());
+                let seeds = runs.map(|run| seed_values(run, entry));
+                let compared = before.map(|before| unpaired(entry, [before, after], &seeds, pair, settings));
+                compared.transpose()?
             }
             Samples::Both(pair) => {
                 finding.interval = value_interval(pair, &entry.metric, 1.0 - alpha)?;
@@ -138,32 +143,83 @@ impl<'a> Measure<'a> {
     }
 }
 
-/// Two values with their standard errors, as if they were of different samples: this sees less than pairs would.
-fn unpaired(metric: &str, before: Estimate, after: Estimate, run: &Pair, alpha: f64) -> Measured {
+/// A metric's value of each seed, as the record has it.
+fn seed_values(run: &Run, entry: &Entry) -> Vec<f64> {
+    let rule = run.record.glm_eval.selection.rule;
+    let value = |seed: &SeedRun| Some(seed.selected(rule).get(&entry.metric).copied().flatten()?.value);
+    find_task(run, &entry.task).iter().flat_map(|task| &task.runs).filter_map(value).collect()
+}
+
+/// Two values with their standard errors, as if they were of different samples: this sees less than pairs would. Where
+/// seeds are drawn, those of the records are; other tests need the samples of both runs.
+fn unpaired(
+    entry: &Entry,
+    [before, after]: [Estimate; 2],
+    seeds: &[Vec<f64>; 2],
+    run: &Pair,
+    settings: Settings,
+) -> Result<Measured, CompareError> {
+    let (metric, alpha) = (&entry.metric, settings.alpha);
+    let [first, second] = seeds.each_ref().map(Vec::len);
+    let is_by_seeds = settings.seeds_as_clusters || settings.test == Some(Test::Seeds);
+    if is_by_seeds && (first < 2 || second < 2) {
+        return Err(CompareError::Seeds { task: entry.task.clone(), first, second });
+    }
+    if settings.test.is_some() && !is_by_seeds {
+        let reason = format!(
+            "{} {metric}: the `test` that the gate names needs the baseline's samples, which are missing; \
+             keep them beside its record, or leave `test` out",
+            entry.task
+        );
+        return Err(CompareError::NotComparable { reasons: vec![reason] });
+    }
     let difference = after.value - before.value;
-    let stderr = before.stderr.zip(after.stderr).map(|(a, b)| a.hypot(b));
+    let units = run.units.len().min(before.n);
+    let stderr_of = |estimate| stderr_of(metric, estimate, units);
+    let stderr = stderr_of(before).zip(stderr_of(after)).map(|(a, b)| a.hypot(b));
     let z = intervals::normal_quantile(1.0 - alpha / 2.0);
     let around = |stderr: f64| Interval {
         low: difference - z * stderr,
         high: difference + z * stderr,
         level: 1.0 - alpha,
     };
-    Measured {
+    let p = stderr.and_then(|stderr| paired::t_test(difference, stderr, f64::INFINITY));
+    let mut measured = Measured {
         first: before.value,
         second: after.value,
         difference,
         stderr,
         interval: stderr.map(around),
-        p: stderr.and_then(|stderr| paired::t_test(difference, stderr, f64::INFINITY)),
+        p: p.map(|p| p.max(Test::Unpaired.smallest_p(units as f64))),
         test: Test::Unpaired,
         n: run.samples(),
-        units: run.units.len(),
+        units,
         changed: None,
-        seeds: [run.first.len(); 2],
+        seeds: [first, second],
         higher_is_better: metrics::find(metric).is_ok_and(|metric| metric.higher_is_better),
         scale: metrics::scale(metric),
         parts: Parts { samples: stderr.unwrap_or(0.0), seeds: None },
+    };
+    if is_by_seeds && stderr.is_some() {
+        measured.test = Test::Seeds;
+        measured.parts.seeds = sample_std(&seeds[0]).zip(sample_std(&seeds[1])).map(<[f64; 2]>::from);
+        by_seeds(&mut measured, alpha);
     }
+    Ok(measured)
+}
+
+/// Standard error of a value. Where no sample or every one is right they show no spread; it is then that of Wilson's
+/// interval, which has a width.
+fn stderr_of(metric: &str, estimate: Estimate, units: usize) -> Option<f64> {
+    let stderr = estimate.stderr?;
+    let none_or_all = [0.0, 1.0].contains(&estimate.value) && metrics::scale(metric) > 1.0 && metric != "mcc";
+    if stderr > 0.0 || !none_or_all {
+        return Some(stderr);
+    }
+    let level = 0.95;
+    let right = if estimate.value > 0.5 { units } else { 0 };
+    let interval = intervals::wilson(right, units, level)?;
+    Some((interval.high - interval.low) / (2.0 * intervals::normal_quantile(0.5 + level / 2.0)))
 }
 
 fn directed(mut change: Measured, entry: &Entry) -> Measured {
