@@ -25,17 +25,12 @@ pub fn plain_table(header: &[&str], numbers: Range<usize>) -> Table {
 
 /// A metric's value as it is shown: `scale` is 100 for shares (see `Metric::scale`).
 pub fn shown(value: Option<f64>, scale: f64) -> String {
-    value.map_or_else(|| "-".into(), |value| rounded(value, scale))
-}
-
-fn rounded(value: f64, scale: f64) -> String {
-    let shown = value * scale;
-    format!("{shown:.0$}", metrics::decimals(shown, scale))
+    value.map_or_else(|| "-".into(), |value| metrics::shown(value, scale))
 }
 
 /// A difference of such values, with its sign.
 pub fn signed(value: Option<f64>, scale: f64) -> String {
-    let signed = |value: f64| match rounded(value, scale) {
+    let signed = |value: f64| match metrics::shown(value, scale) {
         zero if zero.trim_matches(['-', '0', '.']).is_empty() => zero.trim_start_matches('-').to_owned(),
         text if text.starts_with('-') => text,
         text => format!("+{text}"),

@@ -66,9 +66,9 @@ pub fn markdown(report: &Report) -> String {
     for judged in &report.metrics {
         let scale = metrics::scale(&judged.metric);
         let points =
-            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{:.1}", scale * value));
-        let change = judged.change.as_ref().map(|change| change.difference);
-        let change = change.map_or_else(|| "-".into(), |change| format!("{:+.1}", scale * change));
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| metrics::shown(value, scale));
+        let change = points(judged.change.as_ref().map(|change| change.difference));
+        let change = if change.starts_with('-') { change } else { format!("+{change}") };
         let p = judged.corrected_p.map_or_else(|| "-".into(), |p| format!("{p:.3}"));
         let _ = writeln!(
             text,

@@ -204,6 +204,16 @@ fn seeds_are_drawn_without_the_baselines_samples_and_other_tests_are_refused() {
 }
 
 #[test]
+fn small_differences_of_perplexities_are_seen_in_all_outputs() {
+    let gate = entry("threshold = 1.2").replace("accuracy", "word_perplexity");
+    let text = |perplexity| move |lines: &mut Vec<SampleLine>| texts(lines, 20, perplexity);
+    let report = between(&gate, [&text(1.1), &text(1.21)], true).unwrap();
+    let markdown = output::markdown(&report);
+    assert!(markdown.contains("| 1.100 | 1.210 |"), "{markdown}");
+    assert!(report.metrics[0].reasons[0].starts_with("1.210 is above the threshold 1.200"), "{report:#?}");
+}
+
+#[test]
 fn a_threshold_fails_only_beyond_chance_and_stands_on_its_own() {
     // Seed 1 has 38 of 56 right (0.679); the Wilson interval ends at 0.786.
     for (keys, verdict) in [

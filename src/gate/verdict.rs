@@ -408,7 +408,7 @@ impl Finding {
 
 /// A difference in words: of shares in points, of perplexities as it is.
 fn points(amount: f64, scale: f64) -> String {
-    if scale > 1.0 { format!("{:.1} points", scale * amount) } else { format!("{amount:.2}") }
+    format!("{}{}", metrics::shown(amount, scale), if scale > 1.0 { " points" } else { "" })
 }
 
 /// A significant loss, but a smaller one than those that matter. It passes if those are outside of the interval.
@@ -436,7 +436,7 @@ fn by_threshold(
     alpha: f64,
     higher: bool,
 ) -> (Verdict, String) {
-    let (value_text, threshold_text) = (format!("{:.1}", scale * value), format!("{:.1}", scale * threshold));
+    let (value_text, threshold_text) = (metrics::shown(value, scale), metrics::shown(threshold, scale));
     let (met, side) = if higher { (value >= threshold, "below") } else { (value <= threshold, "above") };
     if met {
         return (Verdict::Pass, format!("{value_text} keeps to the threshold {threshold_text}"));

@@ -403,6 +403,12 @@ pub fn decimals(shown: f64, scale: f64) -> usize {
     if scale > 1.0 || shown.abs() >= 100.0 { 1 } else { 3 }
 }
 
+/// A value as it is shown: scaled, with its decimals.
+pub fn shown(value: f64, scale: f64) -> String {
+    let shown = value * scale;
+    format!("{shown:.0$}", decimals(shown, scale))
+}
+
 /// A metric that could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MetricError {
