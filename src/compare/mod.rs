@@ -15,7 +15,7 @@ use crate::results::{Run, RunError};
 use crate::stats::paired;
 
 pub use measure::{Measured, Settings, Test};
-pub use pairing::{Flip, Pair, find_task, obstacles};
+pub use pairing::{Flip, Pair, find_task, notes, obstacles};
 
 /// Why two runs could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +149,7 @@ pub fn compare(first: &Run, second: &Run, settings: Settings) -> Result<Comparis
         return Err(CompareError::NotComparable { reasons });
     }
     let (mut rows, mut flips) = (Vec::new(), Vec::new());
-    let mut notes = pairing::notes(first, second);
+    let mut notes = pairing::notes(first, second, |_| true);
     for name in &shared {
         let pair = Pair::read(first, second, name)?;
         for metric in pair.metrics() {

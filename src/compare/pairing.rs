@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::CompareError;
-use crate::results::ours::{DataFile, TaskRecord};
+use crate::results::ours::{DataFile, GlmEval, Mode, Rule, TaskRecord};
 use crate::results::{Logged, Run, RunError, SampleLine};
 use crate::stats;
 
@@ -49,24 +49,22 @@ pub(super) fn other_count(first: &TaskRecord, second: &TaskRecord) -> Option<Str
     (a != b).then(|| format!("{}: {a} samples in one, {b} in the other (--limit?)", first.name))
 }
 
-/// What to know when two runs are compared that differ in more than the model.
-pub(super) fn notes(first: &Run, second: &Run) -> Vec<String> {
+/// What to know when the tasks of two runs that `is_meant` says are compared, and differ in more than the model.
+pub fn notes(first: &Run, second: &Run, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let mut notes = Vec::new();
     for (run, other) in [(first, second), (second, first)] {
         let alone = run.record.glm_eval.tasks.iter().filter(|task| find_task(other, &task.name).is_none());
-        let alone: Vec<&str> = alone.map(|task| task.name.as_str()).collect();
+        let alone: Vec<&str> = alone.map(|task| task.name.as_str()).filter(|name| is_meant(name)).collect();
         if !alone.is_empty() {
             notes.push(format!("{}: only there: {}", run.path.display(), alone.join(", ")));
         }
     }
     let (a, b) = (&first.record.glm_eval, &second.record.glm_eval);
-    if (a.mode, a.selection.rule) != (b.mode, b.selection.rule) {
-        notes.push(format!(
-            "the runs differ in mode or selection rule: {:?}, {:?} and {:?}, {:?}",
-            a.mode, a.selection.rule, b.mode, b.selection.rule
-        ));
+    if how(a) != how(b) {
+        notes.push(format!("the runs differ in how they met the tasks: {} and {}", how(a), how(b)));
     }
-    for (a, b) in a.tasks.iter().filter_map(|task| Some((task, find_task(second, &task.name)?))) {
+    let shared = a.tasks.iter().filter(|task| is_meant(&task.name));
+    for (a, b) in shared.filter_map(|task| Some((task, find_task(second, &task.name)?))) {
         let mut differ = Vec::new();
         if a.pattern != b.pattern {
             differ.push("pattern");
@@ -88,6 +86,16 @@ pub(super) fn notes(first: &Run, second: &Run) -> Vec<String> {
         }
     }
     notes
+}
+
+/// How a run met its tasks, and which epoch counts.
+fn how(run: &GlmEval) -> &'static str {
+    match (run.mode, run.selection.rule) {
+        (Mode::Finetune, Rule::Best) => "fine-tuned (best epoch)",
+        (Mode::Finetune, Rule::Last) => "fine-tuned (last epoch)",
+        (Mode::ZeroShot, _) => "zero-shot",
+        (Mode::FewShot, _) => "few-shot",
+    }
 }
 
 /// A sample that came out differently.

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use self::verdict::{Finding, Measure};
-use crate::compare::{CompareError, Measured, find_task, obstacles};
+use crate::compare::{CompareError, Measured, find_task, notes, obstacles};
 use crate::metrics;
 use crate::results::Run;
 use crate::stats::Estimate;
@@ -154,7 +154,8 @@ pub fn check(
     let metrics: Vec<Judged> =
         findings.into_iter().zip(&entries).map(|(finding, entry)| finding.judge(entry, gate)).collect();
     let verdict = metrics.iter().map(|judged| judged.verdict).max().unwrap_or(Verdict::Inconclusive);
-    Ok(Report { verdict, metrics, notes: measure.notes })
+    let notes = notes(baseline, run, |task| tasks.contains(task)).into_iter().chain(measure.notes).collect();
+    Ok(Report { verdict, metrics, notes })
 }
 
 /// An entry a metric of the baseline that has a value.

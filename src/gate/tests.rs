@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::compare::Test;
 use crate::metrics::LogProb;
-use crate::results::ours::TaskRecord;
+use crate::results::ours::{Mode, TaskRecord};
 use crate::results::samples::{self, SampleLine};
 use proptest::prelude::*;
 
@@ -201,6 +201,17 @@ fn seeds_are_drawn_without_the_baselines_samples_and_other_tests_are_refused() {
     baseline.record.glm_eval.tasks[0].runs.truncate(1);
     let message = check(&baseline, &run, &GateFile::default(), true).unwrap_err().to_string();
     assert!(message.contains("needs two seeds in each run or more, found 1 and 5"), "{message}");
+}
+
+#[test]
+fn runs_that_did_not_do_the_same_are_said_to_differ_in_it() {
+    let baseline = Run::read(Path::new(CB)).unwrap();
+    let mut run = baseline.clone();
+    run.record.glm_eval.mode = Mode::ZeroShot;
+    run.record.glm_eval.tasks[0].pattern = Some("other".into());
+    let notes = check(&baseline, &run, &GateFile::default(), false).unwrap().notes;
+    assert!(notes[0].contains("zero-shot") && !notes[0].contains("ZeroShot"), "{notes:?}");
+    assert_eq!(notes[1], "cb: the runs differ in pattern");
 }
 
 #[test]
