@@ -58,6 +58,44 @@ fn copy(into: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(record, value.to_string()).expect("a record");
 }
 
+/// Changes every sample of a copy, whose record has no digests of them.
+fn change_samples(folder: &Path, change: impl Fn(&mut Value)) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            let mut text = String::new();
+            for line in fs::read_to_string(&path).expect("samples").lines() {
+                let mut line: Value = serde_json::from_str(line).expect("JSON");
+                change(&mut line);
+                let _ = writeln!(text, "{line}");
+            }
+            fs::write(&path, text).expect("samples");
+        }
+    }
+}
+
+#[test]
+fn values_that_the_second_run_lost_are_no_success() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let log_prob = json!({"log_prob": -9.0, "num_tokens": 3, "num_words": 2, "num_bytes": 9});
+    for name in ["a", "b", "none"] {
+        copy(&at(name), |record| {
+            let metrics = record["glm_eval"]["tasks"][0]["metrics"].as_array_mut().expect("metrics");
+            metrics.push(json!("word_perplexity"));
+        });
+    }
+    change_samples(&at("a"), |line| line["log_prob"] = log_prob.clone());
+    change_samples(&at("none"), |line| line["target"] = Value::Null);
+    let words =
+        |first: &str, second: &str| format!("compare {} {}", at(first).display(), at(second).display());
+    let (code, table, message) = glm_eval(&words("a", "b"));
+    assert_eq!(code, 1, "{table}{message}");
+    assert!(table.contains("cb: word_perplexity has no value in "), "{table}");
+    assert_eq!(glm_eval(&words("b", "a")).0, 0, "the first run lacks it");
+    fails(&words("a", "none"), 2, "the runs can't be compared: cb: accuracy has no value in ");
+}
+
 #[test]
 fn a_committed_run_compared_with_itself_is_the_same_and_passes() {
     let (code, table, _) = glm_eval(&format!("compare {CB} {CB}"));

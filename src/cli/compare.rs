@@ -14,8 +14,8 @@ use crate::results::Run;
 
 /// Compare two runs sample by sample: is the second one better, worse, or can't one tell?
 ///
-/// Exits with 1 when a metric of the second run is worse beyond what chance explains, with 2 when the runs can't be
-/// compared.
+/// Exits with 1 when a metric of the second run is worse beyond what chance explains, or has no value where the first
+/// run has one, with 2 when the runs can't be compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Accuracies are compared by the exact McNemar test, all else by a permutation test, with intervals from the paired \
@@ -65,7 +65,7 @@ impl Compare {
         } else {
             self.write(&mut out, &runs, &comparison)?;
         }
-        Ok(ExitCode::from(u8::from(comparison.any_worse())))
+        Ok(ExitCode::from(u8::from(comparison.any_worse() || !comparison.lost.is_empty())))
     }
 
     fn write(&self, out: &mut impl Write, runs: &[Run; 2], comparison: &Comparison) -> io::Result<()> {

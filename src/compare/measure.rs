@@ -221,6 +221,16 @@ pub fn measure(pair: &Pair, metric: &str, settings: Settings) -> Result<Option<M
     Ok(Some(measured))
 }
 
+/// Has a run of the pair a value of the metric?
+///
+/// # Errors
+/// If too little was logged.
+pub fn has_value(pair: &Pair, run: &[Logged], metric: &str) -> Result<bool, CompareError> {
+    let metric =
+        metrics::find(metric).map_err(|source| CompareError::Metric { task: pair.task.clone(), source })?;
+    Ok(rows(pair, run, metric)?.and_then(|found| found.seeds()).is_some())
+}
+
 /// The interval of a metric in the second run: Wilson's for an accuracy of single samples, else by the bootstrap.
 ///
 /// # Errors

@@ -114,6 +114,8 @@ pub struct Flips {
 pub struct Comparison {
     /// One a task and metric that both have.
     pub rows: Vec<Row>,
+    /// Metrics that the first run has a value of and the second does not, as in `cb accuracy`.
+    pub lost: Vec<String>,
     /// One a task.
     pub flips: Vec<Flips>,
     /// What to know beside it: tasks of one run alone, settings that differ.
@@ -121,7 +123,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Did any metric get worse beyond what chance explains?
+    /// Did any metric get worse beyond what chance explains? Those that were lost don't count.
     pub fn any_worse(&self) -> bool {
         self.rows.iter().any(|row| row.outcome == Outcome::Worse)
     }
@@ -130,7 +132,8 @@ impl Comparison {
 /// Compares the tasks that two runs have in common.
 ///
 /// # Errors
-/// If they have none, if they scored other samples or by another version of a task, or if samples are missing.
+/// If they have none, if they scored other samples or by another version of a task, if samples are missing, or if no
+/// metric has a value in both runs.
 pub fn compare(first: &Run, second: &Run, settings: Settings) -> Result<Comparison, CompareError> {
     let names =
         |run: &Run| run.record.glm_eval.tasks.iter().map(|task| task.name.clone()).collect::<Vec<_>>();
@@ -149,23 +152,40 @@ pub fn compare(first: &Run, second: &Run, settings: Settings) -> Result<Comparis
         return Err(CompareError::NotComparable { reasons });
     }
     let (mut rows, mut flips) = (Vec::new(), Vec::new());
-    let mut notes = pairing::notes(first, second, |_| true);
+    let (mut lost, mut missing) = (Vec::new(), Vec::new());
     for name in &shared {
         let pair = Pair::read(first, second, name)?;
         for metric in pair.metrics() {
-            match measure::measure(&pair, metric, settings)? {
-                Some(measured) => rows.push(Row {
-                    task: name.clone(),
-                    metric: metric.clone(),
-                    outcome: Outcome::Unclear,
-                    corrected_p: 1.0,
-                    measured,
-                }),
-                None => notes.push(format!("{name}: {metric} has no value in both runs")),
-            }
+            let Some(measured) = measure::measure(&pair, metric, settings)? else {
+                let first_has = measure::has_value(&pair, &pair.first, metric)?;
+                let second_has = measure::has_value(&pair, &pair.second, metric)?;
+                let lacks = match (first_has, second_has) {
+                    (true, false) => second.path.display().to_string(),
+                    (false, true) => first.path.display().to_string(),
+                    _ => "either run".into(),
+                };
+                if first_has && !second_has {
+                    lost.push(format!("{name} {metric}"));
+                }
+                missing.push(format!("{name}: {metric} has no value in {lacks}"));
+                continue;
+            };
+            rows.push(Row {
+                task: name.clone(),
+                metric: metric.clone(),
+                outcome: Outcome::Unclear,
+                corrected_p: 1.0,
+                measured,
+            });
         }
-        let (lost, gained) = pair.flips();
-        flips.push(Flips { task: name.clone(), lost, gained });
+        let (worse, better) = pair.flips();
+        flips.push(Flips { task: name.clone(), lost: worse, gained: better });
+    }
+    if rows.is_empty() {
+        if missing.is_empty() {
+            missing.push("they have no metric in common".into());
+        }
+        return Err(CompareError::NotComparable { reasons: missing });
     }
     let p_values: Vec<f64> = rows.iter().map(|row| row.measured.p.unwrap_or(1.0)).collect();
     for (row, corrected) in rows.iter_mut().zip(paired::holm(&p_values)) {
@@ -177,5 +197,6 @@ pub fn compare(first: &Run, second: &Run, settings: Settings) -> Result<Comparis
             _ => Outcome::Better,
         };
     }
-    Ok(Comparison { rows, flips, notes })
+    let notes = pairing::notes(first, second, |_| true).into_iter().chain(missing).collect();
+    Ok(Comparison { rows, lost, flips, notes })
 }

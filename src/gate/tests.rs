@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::compare::Test;
+use crate::compare::{Settings, Test, compare};
 use crate::metrics::LogProb;
 use crate::results::ours::{Mode, TaskRecord};
 use crate::results::samples::{self, SampleLine};
@@ -222,6 +222,24 @@ fn small_differences_of_perplexities_are_seen_in_all_outputs() {
     let markdown = output::markdown(&report);
     assert!(markdown.contains("| 1.100 | 1.210 |"), "{markdown}");
     assert!(report.metrics[0].reasons[0].starts_with("1.210 is above the threshold 1.200"), "{report:#?}");
+}
+
+#[test]
+fn a_value_that_the_second_run_lacks_is_lost() {
+    let [a, b] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let first = cb(a.path(), |lines| texts(lines, 20, 2.0));
+    let second = cb(b.path(), |lines| {
+        texts(lines, 20, 2.0);
+        lines.iter_mut().skip(1).for_each(|line| line.log_prob = None);
+    });
+    let comparison = compare(&first, &second, Settings::default()).unwrap();
+    assert_eq!(
+        (comparison.lost.as_slice(), comparison.rows.len()),
+        (&["cb word_perplexity".to_owned()][..], 2)
+    );
+    let note = format!("cb: word_perplexity has no value in {}", second.path.display());
+    assert_eq!(comparison.notes, [note]);
+    assert!(compare(&second, &first, Settings::default()).unwrap().lost.is_empty());
 }
 
 #[test]
