@@ -15,13 +15,16 @@
 //! test = "permutation"          # mcnemar, permutation, bootstrap or seeds
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
 use crate::compare::Test;
+use crate::metrics;
 use crate::tasks::nearest;
 
 /// A gate file. The default has no entries: every metric of the baseline counts.
@@ -48,13 +51,13 @@ pub struct Entry {
     /// Our name of the metric.
     pub metric: String,
     /// The value must not be significantly below this (above, where lower is better).
-    #[serde(default, deserialize_with = "finite")]
+    #[serde(default)]
     pub threshold: Option<f64>,
-    /// The smallest loss that matters, in `0..=1`.
-    #[serde(default, deserialize_with = "not_negative")]
+    /// The smallest loss that matters: in `0..=1`, of perplexities and bits in their own unit.
+    #[serde(default)]
     pub min_absolute_change: Option<f64>,
     /// The same, as a share of the baseline's value.
-    #[serde(default, deserialize_with = "not_negative")]
+    #[serde(default)]
     pub min_relative_change: Option<f64>,
     /// Which way is better; the metric's own by default.
     #[serde(default)]
@@ -131,6 +134,34 @@ impl Entry {
         asks || self.test.is_some() || self.threshold.is_none()
     }
 
+    /// A number that makes no sense for the entry's metric: its key, and why. Of a metric that this program does not know
+    /// only that it is a number is asked.
+    fn wrong_number(&self) -> Option<(&'static str, String)> {
+        let scale = metrics::find(&self.metric).ok().map(metrics::Metric::scale);
+        let change = [
+            ("min_absolute_change", self.min_absolute_change),
+            ("min_relative_change", self.min_relative_change),
+        ];
+        let wrong = |(key, number): (&'static str, Option<f64>)| {
+            let number = number?;
+            let (fits, expected) = match scale {
+                None => (number.is_finite(), "a number"),
+                Some(scale) if scale <= 1.0 => (
+                    number.is_finite() && number >= 0.0,
+                    "a perplexity or a number of bits: they are 0 or more",
+                ),
+                Some(_) if key == "threshold" => {
+                    ((-1.0..=1.0).contains(&number), "a score: they are fractions of 1, not percent")
+                }
+                Some(_) => {
+                    ((0.0..=1.0).contains(&number), "a change from 0 to 1: they are fractions, not percent")
+                }
+            };
+            (!fits).then(|| (key, format!("{number} is not {expected}")))
+        };
+        [("threshold", self.threshold)].into_iter().chain(change).find_map(wrong)
+    }
+
     /// The smallest loss that matters: where both keys are given each is honoured, so that the smaller decides.
     pub fn margin(&self, baseline: f64) -> Option<f64> {
         let relative = self.min_relative_change.map(|share| share * baseline.abs());
@@ -159,8 +190,29 @@ impl GateFile {
             let (line, near) = (before.matches('\n').count() + 1, near_key(error.message()));
             GateError::Malformed { file: file.to_owned(), line, what: error.message().to_owned(), near }
         })?;
-        if gate.metrics.is_empty() { Err(GateError::Empty { file: file.to_owned() }) } else { Ok(gate) }
+        if gate.metrics.is_empty() {
+            return Err(GateError::Empty { file: file.to_owned() });
+        }
+        let wrong = |(index, entry): (usize, &Entry)| Some((index, entry.wrong_number()?));
+        match gate.metrics.iter().enumerate().find_map(wrong) {
+            Some((index, (key, what))) => {
+                let line = line_of(text, index, key).unwrap_or(1);
+                Err(GateError::Malformed { file: file.to_owned(), line, what, near: None })
+            }
+            None => Ok(gate),
+        }
     }
+}
+
+/// The line on which an entry, counted from 0, has a key.
+fn line_of(text: &str, entry: usize, key: &str) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Places {
+        metrics: Vec<BTreeMap<String, Spanned<toml::Value>>>,
+    }
+    let places: Places = toml::from_str(text).ok()?;
+    let start = places.metrics.get(entry)?.get(key)?.span().start;
+    Some(text.get(..start)?.matches('\n').count() + 1)
 }
 
 /// The nearest name in a message such as "unknown field `treshold`, expected one of `threshold`, ...".
@@ -170,35 +222,17 @@ fn near_key(message: &str) -> Option<String> {
     nearest(unknown, quoted)
 }
 
-fn checked<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    fits: fn(f64) -> bool,
-    expected: &str,
-) -> Result<f64, D::Error> {
-    let number = f64::deserialize(deserializer)?;
-    if fits(number) { Ok(number) } else { Err(de::Error::custom(format!("{number} is not {expected}"))) }
-}
-
 fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, |x| x > 0.0 && x <= 1.0, "above 0 and at most 1")
+    let number = f64::deserialize(deserializer)?;
+    if number > 0.0 && number <= 1.0 {
+        Ok(number)
+    } else {
+        Err(de::Error::custom(format!("{number} is not above 0 and at most 1")))
+    }
 }
 
 fn some_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     probability(deserializer).map(Some)
-}
-
-fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    checked(deserializer, |x| (-1.0..=1.0).contains(&x), "a score: they are fractions of 1, not percent")
-        .map(Some)
-}
-
-fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    checked(
-        deserializer,
-        |x| (0.0..=1.0).contains(&x),
-        "a change from 0 to 1: they are fractions, not percent",
-    )
-    .map(Some)
 }
 
 fn known_test<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Test>, D::Error> {
@@ -247,6 +281,26 @@ mod tests {
         }
         assert!(wrong("alpha = 0.1\n").contains("has no [[metrics]]"));
         assert!(wrong("[[metrics]]\ntask = \"cb\"\n").contains("missing field `metric`"));
+    }
+
+    #[test]
+    fn perplexities_and_bits_have_a_scale_of_their_own() {
+        let parse = |metric: &str, line: &str| {
+            GateFile::parse(&format!("{HEAD}{line}\n").replace("accuracy", metric), "gate.toml")
+        };
+        let gate = parse("word_perplexity", "threshold = 500\nmin_absolute_change = 20").unwrap();
+        assert_eq!(gate.metrics[0].threshold, Some(500.0));
+        assert!(parse("bits_per_byte", "threshold = 1.2\nmin_relative_change = 1.5").is_ok());
+        for (line, says) in [
+            ("threshold = -3", "gate.toml:4: -3 is not a perplexity or a number of bits"),
+            ("test = \"permutation\"\nmin_absolute_change = inf", "gate.toml:5: inf is not a perplexity"),
+        ] {
+            let message = parse("word_perplexity", line).unwrap_err().to_string();
+            assert!(message.starts_with(says), "{message}");
+        }
+        // Of several entries, the line of the one that is meant.
+        let message = wrong(&format!("{HEAD}threshold = 0.5\n{HEAD}threshold = nan\n"));
+        assert!(message.starts_with("gate.toml:8: NaN is not a score"), "{message}");
     }
 
     #[test]
