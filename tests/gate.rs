@@ -75,6 +75,27 @@ fn change_samples(folder: &Path, change: impl Fn(&mut Value)) {
 }
 
 #[test]
+fn a_closed_stdout_ends_the_output_and_not_the_verdict() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy(folder.path(), |_| {});
+    change_samples(folder.path(), |line| line["prediction"] = json!("none"));
+    let at = folder.path().display();
+    for words in [
+        format!("check --baseline {CB} --run {at}"),
+        format!("compare {CB} {at}"),
+        format!("compare {CB} {at} --json"),
+        format!("recompute {at}"),
+    ] {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        program.env_remove("GITHUB_STEP_SUMMARY").args(words.split_whitespace());
+        program.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        let mut child = program.spawn().expect("it starts");
+        drop(child.stdout.take());
+        assert_eq!(child.wait().expect("it ends").code(), Some(1), "{words}");
+    }
+}
+
+#[test]
 fn values_that_the_second_run_lost_are_no_success() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| folder.path().join(name);

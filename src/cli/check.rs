@@ -73,7 +73,7 @@ impl Check {
         super::notes(&[baseline.notes.clone(), run.notes.clone()].concat());
         let report = check(&baseline, &run, &gate, self.seeds_as_clusters)?;
         self.write_files(&baseline, &run, &report)?;
-        write(&mut io::stdout().lock(), &report)?;
+        super::unless_closed(write(&mut io::stdout().lock(), &report))?;
         Ok(ExitCode::from(match report.verdict {
             Verdict::Fail => 1,
             Verdict::Inconclusive if self.strict => INCONCLUSIVE,

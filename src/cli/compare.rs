@@ -53,19 +53,19 @@ impl Compare {
         }
         let settings = Settings { alpha: self.alpha, seeds_as_clusters: self.seeds_as_clusters, test: None };
         let comparison = compare(&runs[0], &runs[1], settings)?;
+        let worse = comparison.any_worse();
         let mut out = io::stdout().lock();
-        if self.json {
+        super::unless_closed(if self.json {
             let paths = runs.each_ref().map(|run| run.path.display().to_string());
-            let worse = comparison.any_worse();
             let all = json!({
                 "first": paths[0], "second": paths[1], "alpha": self.alpha,
                 "seeds_as_clusters": self.seeds_as_clusters, "any_worse": worse, "comparison": comparison,
             });
-            writeln!(out, "{all}")?;
+            writeln!(out, "{all}")
         } else {
-            self.write(&mut out, &runs, &comparison)?;
-        }
-        Ok(ExitCode::from(u8::from(comparison.any_worse() || !comparison.lost.is_empty())))
+            self.write(&mut out, &runs, &comparison)
+        })?;
+        Ok(ExitCode::from(u8::from(worse || !comparison.lost.is_empty())))
     }
 
     fn write(&self, out: &mut impl Write, runs: &[Run; 2], comparison: &Comparison) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand. The only floor that prints or exits.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -69,7 +69,7 @@ const COULD_NOT_RUN: u8 = 2;
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
         .without_time()
         .with_target(false)
         .with_ansi(false)
@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
 
 /// Writes a line to stderr; where stderr is closed there is nobody to tell.
 fn message(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// What a user should know, beside the result.
@@ -135,8 +135,16 @@ fn or_mini(tasks: Vec<Task>, data_dir: Option<&Path>) -> Result<Vec<Task>, TaskE
     Ok(tasks)
 }
 
+/// What became of the output of a command that ends in a verdict: a closed pipe ends the output, not the verdict.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe)
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// An error and its causes in one message; a cause that the text before it spells out already is left out.

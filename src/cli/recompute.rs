@@ -1,13 +1,13 @@
 //! `glm-eval recompute`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use crate::results::Run;
-use crate::results::recompute::recompute;
+use crate::results::recompute::{Check, recompute};
 
 /// Compute every metric of a run again from its logged samples, without a model, and compare with the record.
 ///
@@ -19,7 +19,7 @@ use crate::results::recompute::recompute;
 pub struct Recompute {
     /// The run: its record, or a folder that holds it
     run: PathBuf,
-    /// Print JSON: every number of the record, and what it is from the samples
+    /// Print JSON: every number that was compared, in the record and from the samples
     #[arg(long)]
     json: bool,
 }
@@ -30,22 +30,23 @@ impl Recompute {
         super::notes(&run.notes);
         let checks = recompute(&run)?;
         let wrong = checks.iter().filter(|check| !check.same).count();
-        let mut out = std::io::stdout().lock();
-        if self.json {
+        let mut out = io::stdout().lock();
+        super::unless_closed(if self.json {
             let record = run.path.display().to_string();
-            writeln!(out, "{}", json!({"record": record, "same": wrong == 0, "checks": checks}))?;
+            writeln!(out, "{}", json!({"record": record, "same": wrong == 0, "checks": checks}))
         } else {
-            let number = |x: Option<f64>| x.map_or_else(|| "none".into(), |x| x.to_string());
-            for check in checks.iter().filter(|check| !check.same) {
-                let (recorded, recomputed) = (number(check.recorded), number(check.recomputed));
-                writeln!(
-                    out,
-                    "DIFFERS {}: {recorded} in the record, {recomputed} from the samples",
-                    check.what
-                )?;
-            }
-            writeln!(out, "{} of {} follow from the samples", checks.len() - wrong, checks.len())?;
-        }
+            write(&mut out, &checks)
+        })?;
         Ok(ExitCode::from(u8::from(wrong > 0)))
     }
+}
+
+fn write(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
+    let number = |x: Option<f64>| x.map_or_else(|| "none".into(), |x| x.to_string());
+    for check in checks.iter().filter(|check| !check.same) {
+        let (recorded, recomputed) = (number(check.recorded), number(check.recomputed));
+        writeln!(out, "DIFFERS {}: {recorded} in the record, {recomputed} from the samples", check.what)?;
+    }
+    let same = checks.iter().filter(|check| check.same).count();
+    writeln!(out, "{same} of {} follow from the samples", checks.len())
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::{COULD_NOT_RUN, with_causes};
+use super::{COULD_NOT_RUN, unless_closed, with_causes};
 use crate::data::LocateError;
 use crate::tasks::{Provenance, Split, Task, TaskData, TaskError, mini, names};
 
@@ -44,12 +44,7 @@ impl Validate {
                     format!("error  {}", with_causes(&error).replace('\n', " "))
                 }
             };
-            if let Err(error) = writeln!(out, "{line}") {
-                // A closed pipe ends the output, not the check.
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    return Err(error.into());
-                }
-            }
+            unless_closed(writeln!(out, "{line}"))?;
         }
         Ok(if failed { ExitCode::from(COULD_NOT_RUN) } else { ExitCode::SUCCESS })
     }

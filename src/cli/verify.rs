@@ -1,7 +1,7 @@
 //! `glm-eval verify`.
 #![allow(clippy::doc_markdown, reason = "help texts show backticks")]
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,12 +58,7 @@ impl Verify {
             let parameters = Parameters::load(&checkpoint.tensors, DType::F32, &device)?;
             verify(&self.recordings, &config, &parameters, report)?;
         }
-        // A closed pipe ends the output, not the check.
-        if let Err(error) = written
-            && error.kind() != ErrorKind::BrokenPipe
-        {
-            return Err(error.into());
-        }
+        super::unless_closed(written)?;
         if !self.json {
             let _ = writeln!(out, "{} of {cases} comparisons within tolerance", cases - failed);
         }
