@@ -117,6 +117,28 @@ fn values_that_the_second_run_lost_are_no_success() {
     fails(&words("a", "none"), 2, "the runs can't be compared: cb: accuracy has no value in ");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_a_check_writes_goes_through_a_pipe_and_a_link() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let made = std::process::Command::new("mkfifo").arg(at("pipe")).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return; // a machine without named pipes
+    }
+    std::os::unix::fs::symlink("check.json", at("link")).expect("a link");
+    let pipe = at("pipe");
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("it is written into"));
+    let (code, _, message) = glm_eval(&format!(
+        "check --baseline {CB} --run {CB} --json {} --metrics {}",
+        at("link").display(),
+        at("pipe").display()
+    ));
+    assert_eq!(code, 0, "{message}");
+    assert!(reader.join().expect("it ends").contains("\"cb.accuracy\""));
+    assert!(at("link").is_symlink() && fs::read_to_string(at("check.json")).is_ok());
+}
+
 #[test]
 fn a_committed_run_compared_with_itself_is_the_same_and_passes() {
     let (code, table, _) = glm_eval(&format!("compare {CB} {CB}"));

@@ -95,7 +95,7 @@ impl Check {
         ];
         for (path, text) in files {
             if let Some(path) = path {
-                atomic::write(path, text.as_bytes())?;
+                atomic::write_into(path, text.as_bytes())?;
             }
         }
         if let Some(path) = std::env::var_os(SUMMARY).filter(|path| !path.is_empty()) {

@@ -30,6 +30,14 @@ pub enum WriteError {
         /// The cause.
         source: io::Error,
     },
+    /// What is there is no plain file, and does not take it.
+    #[error("{}: could not be written into; name a file", path.display())]
+    Into {
+        /// The pipe or device.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The file is in place, but the disk did not confirm it.
     #[error("{}: is written, but may not survive a power cut", path.display())]
     Sync {
@@ -102,6 +110,34 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(|source| file.failed(source))?;
     file.commit()
+}
+
+/// Writes a file where a user says. What is there and is no plain file, such as a named pipe, is written into, and a
+/// link stays one: the file it leads to is replaced.
+///
+/// # Errors
+/// If it can't be written.
+pub fn write_into(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let written = fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes));
+            match written {
+                // Who read it has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                written => written.map_err(|source| WriteError::Into { path: path.to_path_buf(), source }),
+            }
+        }
+        _ => write(&followed(path), bytes),
+    }
+}
+
+/// Where a link leads; also one to a file that is not there yet.
+fn followed(path: &Path) -> PathBuf {
+    if !path.is_symlink() {
+        return path.to_path_buf();
+    }
+    let target = || fs::read_link(path).ok().map(|to| path.parent().unwrap_or(Path::new("")).join(to));
+    fs::canonicalize(path).ok().or_else(target).unwrap_or_else(|| path.to_path_buf())
 }
 
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
@@ -186,6 +222,27 @@ mod tests {
         assert!(error.to_string().ends_with("results.json: could not be written whole; nothing was changed"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link_and_a_device_a_device() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for target in ["there.json", "new.json"] {
+            fs::write(at("there.json"), "old").unwrap();
+            symlink(target, at("link")).unwrap();
+            write_into(&at("link"), b"new").unwrap();
+            assert_eq!(fs::read(at(target)).unwrap(), b"new");
+            assert!(at("link").is_symlink());
+            fs::remove_file(at("link")).unwrap();
+        }
+        symlink("/dev/null", at("null")).unwrap();
+        write_into(&at("null"), b"new").unwrap();
+        assert!(at("null").is_symlink() && !fs::metadata("/dev/null").unwrap().is_file());
+        write_into(&at("plain.json"), b"new").unwrap();
+        assert_eq!(fs::read(at("plain.json")).unwrap(), b"new");
     }
 
     #[cfg(unix)]
