@@ -117,6 +117,27 @@ fn values_that_the_second_run_lost_are_no_success() {
     fails(&words("a", "none"), 2, "the runs can't be compared: cb: accuracy has no value in ");
 }
 
+#[test]
+fn a_label_that_no_task_has_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, key, value) in [
+        ("true", "target", json!(u64::MAX)),
+        ("said", "prediction", json!({"label": 9_223_372_036_854_775_808_u64})),
+        ("great", "target", json!(1_000_000_000_000_u64)),
+    ] {
+        let run = folder.path().join(name);
+        copy(&run, |_| {});
+        change_samples(&run, |line| {
+            if line["doc_id"] == 2 {
+                line[key] = value.clone();
+            }
+        });
+        for command in ["recompute", "compare results/runs/glm-tiny-random-cb"] {
+            fails(&format!("{command} {}", run.display()), 2, ".jsonl: line 3 has the label ");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_a_check_writes_goes_through_a_pipe_and_a_link() {

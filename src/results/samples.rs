@@ -184,6 +184,28 @@ pub enum SamplesError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// A label that no task has, for which there would be no room in a table of labels.
+    #[error("{}: line {line} has the label {label}; labels are below {MAX_LABELS}", path.display())]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The label, true or predicted.
+        label: u64,
+    },
+}
+
+/// More labels than any task has.
+const MAX_LABELS: u64 = 4096;
+
+/// The higher of a line's labels, true and predicted.
+fn highest_label(sample: &SampleLine) -> Option<u64> {
+    let said = match sample.prediction {
+        Some(Prediction::Label(said)) => Some(said as u64),
+        _ => None,
+    };
+    sample.target.as_u64().max(said)
 }
 
 /// Reads a file of samples line by line.
@@ -195,7 +217,14 @@ pub fn read(path: &Path) -> Result<impl Iterator<Item = Result<SampleLine, Sampl
     let file = File::open(&path).map_err(|source| SamplesError::Io { path: path.clone(), source })?;
     Ok(BufReader::new(file).lines().enumerate().map(move |(i, line)| {
         let line = line.map_err(|source| SamplesError::Io { path: path.clone(), source })?;
-        let sample = serde_json::from_str(&line);
-        sample.map_err(|source| SamplesError::Line { path: path.clone(), line: i + 1, source })
+        let sample: SampleLine = serde_json::from_str(&line).map_err(|source| SamplesError::Line {
+            path: path.clone(),
+            line: i + 1,
+            source,
+        })?;
+        match highest_label(&sample).filter(|&label| label >= MAX_LABELS) {
+            Some(label) => Err(SamplesError::Label { path: path.clone(), line: i + 1, label }),
+            None => Ok(sample),
+        }
     }))
 }
