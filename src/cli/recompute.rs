@@ -9,9 +9,10 @@ use serde_json::json;
 use crate::results::Run;
 use crate::results::recompute::{Check, recompute};
 
-/// Compute every metric of a run again from its logged samples, without a model, and compare with the record.
+/// Compute the scores of a run again from its logged samples, without a model, and compare with the record.
 ///
-/// Exits with 1 where they differ, with 2 where samples are missing or were edited.
+/// What the samples don't say is not looked at: epochs that don't count, and the baselines of generation tasks; nor are
+/// intervals, and other ways to rank candidates. Exits with 1 where they differ, with 2 where samples are missing or were edited.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   glm-eval recompute results/runs/glm-tiny-random-cb

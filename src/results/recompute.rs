@@ -1,4 +1,5 @@
-//! Every number of a record again from the logged samples, without a model.
+//! The scores of a record again from the logged samples, without a model: those of the epoch that counts, and what is
+//! derived from them. Left out are other epochs and `baselines`, whose samples aren't logged, `intervals` and `normalized`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_of_a_committed_record_follows_from_its_samples() {
+    fn every_score_of_a_committed_record_follows_from_its_samples() {
         let checks = recompute(&committed()).unwrap();
         // 5 seeds, 2 metrics, value, stderr and n; the means over seeds, and the two tables.
         assert_eq!(checks.len(), 5 * 2 * 3 + 3);
