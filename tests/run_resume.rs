@@ -24,6 +24,11 @@ fn killed_is_whole(words: &str, resume: &[&str], kills: usize, seed: u64) -> usi
     killed_model_is_whole("glm-tiny", DATA, words, resume, kills, seed)
 }
 
+fn has_record(folder: &Path) -> bool {
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with("results_"))
+}
+
 /// `model` is a name or a folder.
 fn killed_model_is_whole(
     model: &str,
@@ -44,13 +49,15 @@ fn killed_model_is_whole(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut hits = 0;
     let mut is_done = false;
+    let name = model.rsplit('/').next().unwrap_or(model);
     for kill in 0..kills {
         let settings = resume[kill % resume.len()];
         let mut child = start(command(&format!("{words} {KEEP_STATES} --resume {settings}"), &out));
         std::thread::sleep(longest.mul_f64(rng.random_range(0.02..0.7)));
-        is_done = child.try_wait().expect("it was started").is_some_and(|status| status.success());
         child.kill().expect("it was started");
         child.wait().expect("it was started");
+        // Its journal goes last: a run that was killed after that has nothing to go on with.
+        is_done = has_record(&out.join(name)) && !out.join(name).join("journal.jsonl").exists();
         if is_done {
             break;
         }
@@ -59,7 +66,6 @@ fn killed_model_is_whole(
     if !is_done {
         done(command(&format!("{words} {KEEP_STATES} --resume"), &out));
     }
-    let name = model.rsplit('/').next().unwrap_or(model);
     left(&whole, name).assert_same(&left(&out, name), words);
     hits
 }
