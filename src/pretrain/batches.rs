@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::objective::{Documents, Draws, Example, Objective, Rows};
+use crate::objective::{Documents, Example, Objective, Rows};
 
 /// Which part of each batch is made here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,41 +23,49 @@ impl Shard {
     pub const WHOLE: Self = Self { rank: 0, world_size: 1 };
 }
 
-/// Which rows are cut into short ones.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ShortRows {
-    /// Of the batches.
-    pub share: f64,
-    /// Most tokens of a short row.
-    pub length: usize,
+/// How long rows are at most: short at first, then longer at a steady rate until they are whole.
+///
+/// Source: the idea of Li et al. 2022 ("sequence length warmup"), and of Devlin et al. 2019, who began with rows of 128.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LengthWarmup {
+    /// Most tokens of the first rows.
+    pub first: usize,
+    /// Most tokens of whole rows.
+    pub whole: usize,
+    /// Batches until rows are whole.
+    pub batches: u64,
 }
 
-impl ShortRows {
-    /// None.
-    pub const NONE: Self = Self { share: 0.0, length: usize::MAX };
+impl LengthWarmup {
+    /// All rows are whole.
+    pub const NONE: Self = Self { first: usize::MAX, whole: usize::MAX, batches: 0 };
 
-    /// The rows of a batch: as they are, or each in parts of about equal length that have a start token each.
-    fn cut(&self, rows: Vec<Vec<u32>>, draws: &mut dyn Draws) -> Vec<Vec<u32>> {
-        if self.share <= 0.0 || draws.unit() >= self.share {
-            return rows;
-        }
-        let mut short = Vec::new();
-        for row in rows {
-            let (start, text) = row.split_at(1);
-            let num_parts = text.len().div_ceil(self.length - 1).max(1);
-            let parts = (0..num_parts).map(|i| i * text.len() / num_parts..(i + 1) * text.len() / num_parts);
-            short.extend(parts.map(|part| [start, &text[part]].concat()));
-        }
-        short
+    /// Most tokens of a row of the batch with a number; `None` for whole rows.
+    fn length(&self, number: u64) -> Option<usize> {
+        let growth = self.whole as f64 / self.first as f64;
+        let length = || (self.first as f64 * growth.powf(number as f64 / self.batches as f64)) as usize;
+        (number < self.batches).then(length)
     }
+}
+
+/// Each row in parts of about equal length, of at most `length` tokens, that have a start token each.
+fn cut(rows: &[Vec<u32>], length: usize) -> Vec<Vec<u32>> {
+    let mut short = Vec::new();
+    for row in rows {
+        let (start, text) = row.split_at(1);
+        let num_parts = text.len().div_ceil(length - 1).max(1);
+        let parts = (0..num_parts).map(|i| i * text.len() / num_parts..(i + 1) * text.len() / num_parts);
+        short.extend(parts.map(|part| [start, &text[part]].concat()));
+    }
+    short
 }
 
 /// Rows and what is made of them.
 pub struct Batches<'a, D> {
     /// Where rows come from.
     pub rows: Rows<D>,
-    /// Which of them are cut.
-    pub short: ShortRows,
+    /// How long they are at most.
+    pub warmup: LengthWarmup,
     /// What is made of them.
     pub objective: &'a dyn Objective,
     /// Of all draws.
@@ -119,10 +127,13 @@ impl<D: Documents> Batches<'_, D> {
         let shard = number * self.shard.world_size + self.shard.rank;
         let first = shard * self.batch_size as u64;
         let numbers = first..first + self.batch_size as u64;
-        let rows: Vec<Vec<u32>> = numbers.clone().map(|row| self.rows.draw(&mut stream(2 * row))).collect();
+        let mut rows: Vec<Vec<u32>> =
+            numbers.clone().map(|row| self.rows.draw(&mut stream(2 * row))).collect();
         let num_row_tokens = rows.iter().map(Vec::len).sum::<usize>() as u64;
-        let draws = &mut stream(2 * shard + 1);
-        let examples = self.objective.examples(&self.short.cut(rows, draws), draws);
+        if let Some(length) = self.warmup.length(number) {
+            rows = cut(&rows, length);
+        }
+        let examples = self.objective.examples(&rows, &mut stream(2 * shard + 1));
         Batch { rows: numbers, num_row_tokens, examples }
     }
 
@@ -163,7 +174,7 @@ mod tests {
         let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
         let documents: Vec<Vec<u32>> = (1..40).map(|n| (100..100 + 5 * n).collect()).collect();
         let rows = Rows::new(documents, vocabulary, 64, true).unwrap();
-        Batches { rows, short: ShortRows::NONE, objective, seed: 7, batch_size, shard }
+        Batches { rows, warmup: LengthWarmup::NONE, objective, seed: 7, batch_size, shard }
     }
 
     #[test]
@@ -176,19 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_double_at_a_steady_rate_until_they_are_whole() {
+        let warmup = LengthWarmup { first: 32, whole: 512, batches: 400 };
+        let lengths = [0, 50, 100, 200, 300, 399, 400].map(|number| warmup.length(number));
+        assert_eq!(lengths, [Some(32), Some(45), Some(64), Some(128), Some(256), Some(508), None]);
+        assert_eq!(LengthWarmup::NONE.length(0), None);
+    }
+
+    #[test]
     fn short_rows_hold_the_text_of_the_long_ones_in_order() {
-        let short = ShortRows { share: 0.5, length: 9 };
         let row: Vec<u32> = std::iter::once(2).chain(100..130).collect();
-        let mut draws = ChaCha8Rng::seed_from_u64(3);
-        let cut: Vec<_> = (0..400).map(|_| short.cut(vec![row.clone(), vec![2]], &mut draws)).collect();
-        let is_whole = |rows: &&Vec<Vec<u32>>| **rows == [row.clone(), vec![2]];
-        let whole = cut.iter().filter(is_whole).count();
-        assert!((160..=240).contains(&whole), "{whole} of 400 are whole: four standard errors are 40");
-        for rows in cut.iter().filter(|rows| !is_whole(rows)) {
-            assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [8, 9, 8, 9, 1]);
-            assert!(rows.iter().all(|row| row[0] == 2));
-            assert_eq!(rows.iter().flat_map(|row| &row[1..]).copied().collect::<Vec<_>>(), row[1..]);
-        }
+        let rows = cut(&[row.clone(), vec![2]], 9);
+        assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [8, 9, 8, 9, 1]);
+        assert!(rows.iter().all(|row| row[0] == 2));
+        assert_eq!(rows.iter().flat_map(|row| &row[1..]).copied().collect::<Vec<_>>(), row[1..]);
+
+        let objective = objective();
+        let whole = batches(&objective, 8, Shard::WHOLE);
+        let warmup = LengthWarmup { first: 8, whole: 64, batches: 2 };
+        let growing = Batches { warmup, ..batches(&objective, 8, Shard::WHOLE) };
+        assert!(growing.get(1).examples.len() > 8);
+        assert_eq!(growing.get(1).num_row_tokens, whole.get(1).num_row_tokens);
+        assert_eq!(growing.get(2), whole.get(2));
     }
 
     #[test]

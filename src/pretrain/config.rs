@@ -92,16 +92,16 @@ pub struct RowsConfig {
     pub max_length: usize,
     /// Do short documents share a row?
     pub across_documents: bool,
-    /// Share of the batches whose rows are cut into short ones. Where tokens stand is learned sooner of short rows, which
-    /// BERT's authors began with, too.
-    pub short_share: f64,
-    /// Most tokens of a short row.
-    pub short_length: usize,
+    /// Share of the updates in which rows grow to that, doubling at a steady rate: where tokens stand is learned sooner of
+    /// short rows.
+    pub warmup: f64,
+    /// Most tokens of the first rows where they grow.
+    pub first_length: usize,
 }
 
 impl Default for RowsConfig {
     fn default() -> Self {
-        Self { max_length: 512, across_documents: true, short_share: 0.0, short_length: 32 }
+        Self { max_length: 512, across_documents: true, warmup: 0.0, first_length: 32 }
     }
 }
 
@@ -421,8 +421,8 @@ impl Config {
             ("corpus.files", !self.corpus.files.is_empty(), "at least one file, folder or pattern"),
             ("corpus.held_out", below_one(self.corpus.held_out), "from 0 to below 1"),
             ("rows.max_length", self.rows.max_length >= MIN_LENGTH, "at least 8"),
-            ("rows.short_share", share(self.rows.short_share), "from 0 to 1"),
-            ("rows.short_length", self.rows.short_length >= MIN_LENGTH, "at least 8"),
+            ("rows.warmup", share(self.rows.warmup), "from 0 to 1"),
+            ("rows.first_length", self.rows.first_length >= MIN_LENGTH, "at least 8"),
             ("evaluation.every", self.evaluation.every > 0, "at least 1"),
             ("evaluation.rows", self.evaluation.rows > 0, "at least 1"),
             ("checkpoints.every", self.checkpoints.every > 0, "at least 1"),

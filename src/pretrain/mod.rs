@@ -22,7 +22,7 @@ use std::time::Instant;
 use candle_core::Device;
 use serde_json::{Value, json};
 
-pub use batches::{Batch, Batches, Shard, ShortRows};
+pub use batches::{Batch, Batches, LengthWarmup, Shard};
 pub use checkpoint::{Checkpoints, Progress as Position};
 pub use config::{
     CheckpointsConfig, Config, CorpusConfig, EvaluationConfig, ModelConfig, NumberFormat, ObjectiveConfig,
@@ -127,8 +127,12 @@ pub fn train_batches<'a, D: Documents>(
 ) -> Result<Batches<'a, D>, PretrainError> {
     let rows = Rows::new(documents, vocabulary, config.rows.max_length, config.rows.across_documents)?;
     let (seed, batch_size) = (config.seed, config.training.batch_size);
-    let short = ShortRows { share: config.rows.short_share, length: config.rows.short_length };
-    Ok(Batches { rows, short, objective, seed, batch_size, shard: Shard::WHOLE })
+    let warmup = LengthWarmup {
+        first: config.rows.first_length.min(config.rows.max_length),
+        whole: config.rows.max_length,
+        batches: (config.rows.warmup * config.training.updates as f64).round() as u64,
+    };
+    Ok(Batches { rows, warmup, objective, seed, batch_size, shard: Shard::WHOLE })
 }
 
 /// How the file of a batch begins that could not be learned from.
@@ -274,8 +278,8 @@ impl Pretraining<'_> {
     ) -> Result<Option<Batches<'_, TokenCache>>, PretrainError> {
         let Some(documents) = self.tokens.held_out.clone() else { return Ok(None) };
         let batches = train_batches(&self.config, documents, vocabulary, &*self.objective)?;
-        let short = ShortRows::NONE; // models are measured on whole rows, whatever they learn from
-        Ok(Some(Batches { short, seed: HELD_OUT_SEED, batch_size: HELD_OUT_BATCH, ..batches }))
+        let warmup = LengthWarmup::NONE; // models are measured on whole rows, whatever they learn from
+        Ok(Some(Batches { warmup, seed: HELD_OUT_SEED, batch_size: HELD_OUT_BATCH, ..batches }))
     }
 
     /// Learns from a batch. Where that fails, the batch and the state before it are kept.
