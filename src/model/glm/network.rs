@@ -9,7 +9,8 @@ use candle_core::{Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::{Batch, BeamCache, Cache, Config};
-use crate::nn::{self, DropMask, Dropout, Precision};
+use crate::model::layers::{LayerNorm, Linear};
+use crate::nn::{self, Dropout, Precision};
 
 /// A GLM without heads: from tokens to final hidden states.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Glm {
             layers: (0..config.num_layers)
                 .map(|i| Layer::new(config, precision, layers.pp(i)))
                 .collect::<Result<_>>()?,
-            final_layernorm: LayerNorm::new(config, transformer.pp("final_layernorm"))?,
+            final_layernorm: LayerNorm::new(h, config.layernorm_epsilon, transformer.pp("final_layernorm"))?,
             config: config.clone(),
             precision,
         })
@@ -161,12 +162,13 @@ impl Layer {
     fn new(config: &Config, precision: Precision, vb: VarBuilder) -> Result<Self> {
         let h = config.hidden_size;
         let linear = |inputs, outputs, vb| Linear::new(inputs, outputs, precision, vb);
+        let norm = |name: &str| LayerNorm::new(h, config.layernorm_epsilon, vb.pp(name));
         let (attention, mlp) = (vb.pp("attention"), vb.pp("mlp"));
         Ok(Self {
-            input_layernorm: LayerNorm::new(config, vb.pp("input_layernorm"))?,
+            input_layernorm: norm("input_layernorm")?,
             query_key_value: linear(h, 3 * h, attention.pp("query_key_value"))?,
             dense: linear(h, h, attention.pp("dense"))?,
-            post_attention_layernorm: LayerNorm::new(config, vb.pp("post_attention_layernorm"))?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
             dense_h_to_4h: linear(h, 4 * h, mlp.pp("dense_h_to_4h"))?,
             dense_4h_to_h: linear(4 * h, h, mlp.pp("dense_4h_to_h"))?,
             num_heads: config.num_attention_heads,
@@ -206,46 +208,6 @@ impl Layer {
     /// `[t, h]` to `[t, 4h]`: the MLP up to its last projection.
     fn expand(&self, xs: &Tensor) -> Result<Tensor> {
         nn::gelu(&self.dense_h_to_4h.forward(xs)?)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    epsilon: f64,
-}
-
-impl LayerNorm {
-    fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let h = config.hidden_size;
-        Ok(Self { weight: vb.get(h, "weight")?, bias: vb.get(h, "bias")?, epsilon: config.layernorm_epsilon })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::layer_norm(xs, &self.weight, &self.bias, self.epsilon)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-    precision: Precision,
-}
-
-impl Linear {
-    fn new(inputs: usize, outputs: usize, precision: Precision, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get((outputs, inputs), "weight")?, bias: vb.get(outputs, "bias")?, precision })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::linear(xs, &self.weight, Some(&self.bias), self.precision)
-    }
-
-    /// The end of a residual branch.
-    fn forward_residual(&self, residual: &Tensor, xs: &Tensor, drop: Option<DropMask>) -> Result<Tensor> {
-        nn::linear_residual(residual, xs, &self.weight, Some(&self.bias), drop, self.precision)
     }
 }
 

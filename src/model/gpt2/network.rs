@@ -10,7 +10,8 @@ use candle_nn::VarBuilder;
 
 use super::Config;
 use crate::model::causal::{Batch, Cache, Network};
-use crate::nn::{self, DropMask, Dropout, Precision, Sequence};
+use crate::model::layers::{LayerNorm, Linear};
+use crate::nn::{self, Dropout, Precision, Sequence};
 
 /// A GPT-2 from tokens to final hidden states.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ impl Gpt2 {
             h: (0..config.n_layer)
                 .map(|i| Layer::new(config, precision, layers.pp(i)))
                 .collect::<Result<_>>()?,
-            ln_f: LayerNorm::new(config, vb.pp("ln_f"))?,
+            ln_f: LayerNorm::new(h, config.layer_norm_epsilon, vb.pp("ln_f"))?,
             config: config.clone(),
             precision,
         })
@@ -124,57 +125,17 @@ impl Layer {
     fn new(config: &Config, precision: Precision, vb: VarBuilder) -> Result<Self> {
         let (h, inner) = (config.n_embd, config.inner());
         let linear = |inputs, outputs, vb| Linear::new(inputs, outputs, precision, vb);
+        let norm = |name: &str| LayerNorm::new(h, config.layer_norm_epsilon, vb.pp(name));
         let (attn, mlp) = (vb.pp("attn"), vb.pp("mlp"));
         Ok(Self {
-            ln_1: LayerNorm::new(config, vb.pp("ln_1"))?,
+            ln_1: norm("ln_1")?,
             c_attn: linear(h, 3 * h, attn.pp("c_attn"))?,
             attn_c_proj: linear(h, h, attn.pp("c_proj"))?,
-            ln_2: LayerNorm::new(config, vb.pp("ln_2"))?,
+            ln_2: norm("ln_2")?,
             c_fc: linear(h, inner, mlp.pp("c_fc"))?,
             mlp_c_proj: linear(inner, h, mlp.pp("c_proj"))?,
             n_head: config.n_head,
             attn_pdrop: config.attn_pdrop,
         })
-    }
-}
-
-#[derive(Clone, Debug)]
-struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    epsilon: f64,
-}
-
-impl LayerNorm {
-    fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let h = config.n_embd;
-        let epsilon = config.layer_norm_epsilon;
-        Ok(Self { weight: vb.get(h, "weight")?, bias: vb.get(h, "bias")?, epsilon })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::layer_norm(xs, &self.weight, &self.bias, self.epsilon)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-    precision: Precision,
-}
-
-impl Linear {
-    fn new(inputs: usize, outputs: usize, precision: Precision, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get((outputs, inputs), "weight")?, bias: vb.get(outputs, "bias")?, precision })
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        nn::linear(xs, &self.weight, Some(&self.bias), self.precision)
-    }
-
-    /// The end of a residual branch.
-    fn forward_residual(&self, residual: &Tensor, xs: &Tensor, drop: Option<DropMask>) -> Result<Tensor> {
-        nn::linear_residual(residual, xs, &self.weight, Some(&self.bias), drop, self.precision)
     }
 }
