@@ -260,7 +260,14 @@ fn learned(data: &Path) -> (ModelSource, BTreeMap<String, Tensor>) {
         decay: Decay::Linear,
         decay_ratio: 0.1,
     };
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, clip_grad: 1.0 };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        clip_grad: 1.0,
+        relative: false,
+    };
     let mut trainer = Trainer::new(model.parameters(), config, schedule).expect("an optimizer");
     for update in 0..160 {
         let batch: Vec<&Example> = examples.iter().cycle().skip(16 * update).take(16).collect();

@@ -83,7 +83,14 @@ impl RandomModel {
 
 /// AdamW at a constant rate, without clipping.
 pub(super) fn trainer(parameters: &Parameters) -> Result<Trainer, BenchError> {
-    let adamw = AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, clip_grad: 0.0 };
+    let adamw = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        clip_grad: 0.0,
+        relative: false,
+    };
     let schedule = Schedule {
         learning_rate: 1e-4,
         total_updates: 1,

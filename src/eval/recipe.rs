@@ -87,6 +87,7 @@ impl FullRecipe {
             epsilon: self.recipe.adam_eps,
             weight_decay: self.recipe.weight_decay,
             clip_grad: self.recipe.clip_grad,
+            relative: false,
         }
     }
 

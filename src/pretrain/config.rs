@@ -101,7 +101,7 @@ pub struct RowsConfig {
 
 impl Default for RowsConfig {
     fn default() -> Self {
-        Self { max_length: 512, across_documents: true, warmup: 0.0, first_length: 32 }
+        Self { max_length: 512, across_documents: true, warmup: 0.0, first_length: 16 }
     }
 }
 
@@ -250,6 +250,9 @@ pub struct TrainingConfig {
     /// Largest norm of the gradient; 0 does not clip.
     #[serde(default = "clip_grad")]
     pub clip_grad: f64,
+    /// Is the learning rate a share of each weight's root mean square, as Adafactor's is?
+    #[serde(default)]
+    pub relative: bool,
     /// Of all three kinds.
     #[serde(default)]
     pub dropout: f64,
@@ -298,6 +301,7 @@ impl TrainingConfig {
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
             clip_grad: self.clip_grad,
+            relative: self.relative,
         }
     }
 

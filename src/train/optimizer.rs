@@ -21,6 +21,19 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// Largest norm of the whole gradient; 0 does not clip.
     pub clip_grad: f64,
+    /// Is the learning rate a share of each parameter's root mean square? See [`relative_rate`].
+    #[serde(default)]
+    pub relative: bool,
+}
+
+/// The learning rate of a parameter where rates are shares of its root mean square, which counts as 0.001 at least. T5's
+/// weights are drawn for it: its embeddings have a standard deviation of 1, other weights of 0.01 to 0.1.
+///
+/// Source: Shazeer & Stern 2018 (Adafactor), section 8, algorithm 5.
+fn relative_rate(learning_rate: f64, parameter: &Tensor) -> Result<f64> {
+    const LEAST: f64 = 1e-3;
+    let mean_square = nn::sum_of_squares(parameter)? / parameter.elem_count() as f64;
+    Ok(learning_rate * mean_square.sqrt().max(LEAST))
 }
 
 /// The Euclidean norm of the gradient of all parameters.
@@ -95,7 +108,10 @@ impl AdamW {
             let Some(gradient) = gradients.get(var) else { continue };
             let moments = &self.moments[name];
             let step = AdamStep {
-                learning_rate,
+                learning_rate: match self.config.relative {
+                    true => relative_rate(learning_rate, var)?,
+                    false => learning_rate,
+                },
                 beta1: self.config.beta1,
                 beta2: self.config.beta2,
                 epsilon: self.config.epsilon,
@@ -135,6 +151,8 @@ impl AdamW {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
+
     use crate::model::{Head, registry};
 
     #[test]
@@ -147,5 +165,13 @@ mod tests {
                 assert_eq!(decays(&weight), !is_bias_or_norm, "{name}: {weight}");
             }
         }
+    }
+
+    #[test]
+    fn a_relative_rate_is_a_share_of_the_root_mean_square() -> Result<()> {
+        let of = |values: &[f32]| relative_rate(0.01, &Tensor::new(values, &Device::Cpu)?);
+        assert!((of(&[3.0, -4.0, 0.0, 0.0])? - 0.025).abs() < 1e-9);
+        assert!((of(&[0.0, 0.0])? - 1e-5).abs() < 1e-12);
+        Ok(())
     }
 }

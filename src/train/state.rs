@@ -102,7 +102,14 @@ mod tests {
     fn fresh() -> Result<(Parameters, Trainer)> {
         let shapes = [("w".to_string(), vec![5, 3], Initial::Normal(1.0))];
         let parameters = Parameters::draw(shapes, 1, DType::F32, &Device::Cpu)?;
-        let adam = AdamWConfig { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1, clip_grad: 1.0 };
+        let adam = AdamWConfig {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip_grad: 1.0,
+            relative: false,
+        };
         let schedule = Schedule {
             learning_rate: 0.1,
             total_updates: 10,

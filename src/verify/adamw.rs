@@ -59,6 +59,7 @@ fn check_run(
         epsilon: number("eps"),
         weight_decay: number("weight_decay"),
         clip_grad: number("clip_grad"),
+        relative: false,
     };
     // A copy, so that the model under test is left alone.
     let weights = subject.parameters.snapshot()?;
