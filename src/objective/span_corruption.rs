@@ -2,7 +2,7 @@
 //! each sentinel with its span.
 //!
 //! Source: Raffel et al. 2020, section 3.3.4; google-research/text-to-text-transfer-transformer
-//! `t5/data/preprocessors.py`, `random_spans_noise_mask`.
+//! `t5/data/preprocessors.py`, `random_spans_noise_mask`, with its `random_roll`.
 
 use std::sync::Arc;
 
@@ -18,11 +18,13 @@ pub struct SpanOptions {
     pub noise_density: f64,
     /// Mean length of a span.
     pub mean_noise_span_length: f64,
+    /// May spans lie anywhere? Else rows begin with text and end with a span, so that short rows have one at their end alone.
+    pub random_roll: bool,
 }
 
 impl Default for SpanOptions {
     fn default() -> Self {
-        Self { noise_density: 0.15, mean_noise_span_length: 3.0 }
+        Self { noise_density: 0.15, mean_noise_span_length: 3.0, random_roll: false }
     }
 }
 
@@ -46,7 +48,22 @@ impl SpanOptions {
 
     /// Sentinels that a row of so many tokens may need.
     pub fn num_sentinels(&self, max_length: usize) -> usize {
-        self.noise(max_length.max(2)).1
+        self.noise(max_length.max(2)).1 + usize::from(self.random_roll)
+    }
+
+    /// Which of so many tokens are hidden.
+    fn mask(&self, len: usize, max_spans: usize, draws: &mut dyn Draws) -> Vec<bool> {
+        let (num_hidden, num_spans) = self.noise(len);
+        let num_spans = num_spans.min(max_spans);
+        let hidden = segments(num_hidden, num_spans, draws);
+        let kept = segments(len - num_hidden, num_spans, draws);
+        let pairs = kept.into_iter().zip(hidden);
+        let mut mask: Vec<bool> =
+            pairs.flat_map(|(kept, hidden)| [vec![false; kept], vec![true; hidden]].concat()).collect();
+        if self.random_roll {
+            mask.rotate_right(draws.below(len)); // one span may be cut in two
+        }
+        mask
     }
 }
 
@@ -75,17 +92,21 @@ impl SpanCorruption {
         if text.len() < SHORTEST_TEXT {
             return None;
         }
-        let (num_hidden, num_spans) = self.options.noise(text.len());
-        let num_spans = num_spans.min(self.sentinels.len());
-        let hidden = segments(num_hidden, num_spans, draws);
-        let kept = segments(text.len() - num_hidden, num_spans, draws);
-        let (mut encoder, mut decoder, mut rest) = (Vec::new(), vec![special.pad], &text[..]);
-        for ((kept, hidden), &sentinel) in kept.into_iter().zip(hidden).zip(&self.sentinels) {
-            encoder.extend(&rest[..kept]);
-            encoder.push(sentinel);
-            decoder.push(sentinel);
-            decoder.extend(&rest[kept..kept + hidden]);
-            rest = &rest[kept + hidden..];
+        let max_spans = self.sentinels.len() - usize::from(self.options.random_roll);
+        let mask = self.options.mask(text.len(), max_spans, draws);
+        let (mut encoder, mut decoder, mut at) = (Vec::new(), vec![special.pad], 0);
+        let mut sentinels = self.sentinels.iter();
+        for run in mask.chunk_by(|a, b| a == b) {
+            let tokens = &text[at..at + run.len()];
+            at += run.len();
+            if run[0] {
+                let &sentinel = sentinels.next().expect("there is one more than spans where one may be cut");
+                encoder.push(sentinel);
+                decoder.push(sentinel);
+                decoder.extend(tokens);
+            } else {
+                encoder.extend(tokens);
+            }
         }
         encoder.push(special.sep);
         decoder.push(special.sep);
@@ -130,9 +151,10 @@ mod tests {
     use super::*;
     use crate::tokenizer::Tokenizer;
 
-    fn examples(rows: &[Vec<u32>]) -> Vec<Example> {
+    fn examples(rows: &[Vec<u32>], random_roll: bool) -> Vec<Example> {
         let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
-        let objective = SpanCorruption::new(SpanOptions::default(), vocabulary, (9000..9020).collect());
+        let options = SpanOptions { random_roll, ..SpanOptions::default() };
+        let objective = SpanCorruption::new(options, vocabulary, (9000..9020).collect());
         objective.examples(rows, &mut ChaCha8Rng::seed_from_u64(9))
     }
 
@@ -140,12 +162,18 @@ mod tests {
     fn the_sentinels_of_the_decoder_fill_those_of_the_encoder() {
         let special = Tokenizer::builtin().special().unwrap().clone();
         let row: Vec<u32> = std::iter::once(special.cls).chain(100..200).collect();
-        for example in examples(&vec![row; 50]) {
+        let (whole, rolled) = (examples(&vec![row.clone(); 50], false), examples(&vec![row; 50], true));
+        let first_is_kept = |example: &&Example| example.input_ids[0] == 100;
+        assert_eq!(whole.iter().filter(first_is_kept).count(), 50);
+        // 15 % of 100 tokens: of 50 rows, 42.5 begin with a token that is kept; four standard errors are 10.
+        assert!((33..50).contains(&rolled.iter().filter(first_is_kept).count()));
+        for (i, example) in whole.iter().chain(&rolled).enumerate() {
             let (encoder, decoder) = example.targets.split_at(example.prefix_length);
             assert_eq!((encoder.last(), decoder.last()), (Some(&special.sep), Some(&special.sep)));
             assert_eq!(example.input_ids[example.prefix_length], special.pad);
-            // 15 % of 100 tokens in 15 / 3 spans.
-            assert_eq!(decoder.len(), 15 + 5 + 1);
+            // 15 % of 100 tokens in 15 / 3 spans, of which one may be cut where rows are rolled.
+            let is_cut = usize::from(i >= 50 && encoder[0] > 8192 && encoder[encoder.len() - 2] > 8192);
+            assert_eq!(decoder.len(), 15 + 5 + is_cut + 1);
             let mut filled = Vec::new();
             for &id in &encoder[..encoder.len() - 1] {
                 match decoder.iter().position(|&other| other == id && id > 8192) {
@@ -174,6 +202,6 @@ mod tests {
 
     #[test]
     fn a_row_of_one_token_makes_no_example() {
-        assert!(examples(&[vec![Tokenizer::builtin().special().unwrap().cls, 100]]).is_empty());
+        assert!(examples(&[vec![Tokenizer::builtin().special().unwrap().cls, 100]], false).is_empty());
     }
 }
