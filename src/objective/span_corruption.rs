@@ -79,7 +79,8 @@ pub struct SpanCorruption {
 const SHORTEST_TEXT: usize = 2;
 
 impl SpanCorruption {
-    /// `sentinels` are the ids of T5's `<extra_id_0>`, `<extra_id_1>` and so on; a row has no more spans than there are.
+    /// `sentinels` are the ids of T5's `<extra_id_0>`, `<extra_id_1>` and so on; a row has no more spans than there are, and
+    /// with `random_roll` one fewer.
     pub fn new(options: SpanOptions, vocabulary: Arc<Vocabulary>, sentinels: Vec<u32>) -> Self {
         Self { options, vocabulary, sentinels }
     }

@@ -92,8 +92,8 @@ pub struct RowsConfig {
     pub max_length: usize,
     /// Do short documents share a row?
     pub across_documents: bool,
-    /// Share of the updates in which rows grow to that, doubling at a steady rate: where tokens stand is learned sooner of
-    /// short rows.
+    /// Share of the updates in which rows grow to that, doubling at a steady rate: short rows teach a network sooner to look at
+    /// the words around a blank (`docs/pretraining.md`).
     pub warmup: f64,
     /// Most tokens of the first rows where they grow.
     pub first_length: usize,

@@ -150,9 +150,9 @@ impl AdamW {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::Device;
 
+    use super::*;
     use crate::model::{Head, registry};
 
     #[test]
