@@ -87,7 +87,7 @@ impl FullRecipe {
             epsilon: self.recipe.adam_eps,
             weight_decay: self.recipe.weight_decay,
             clip_grad: self.recipe.clip_grad,
-            relative: false,
+            relative: self.recipe.relative.unwrap_or(false),
         }
     }
 
@@ -208,6 +208,18 @@ mod tests {
                 FullRecipe::resolve(&task, family, None, &Map::new()).expect("it is valid");
             }
         }
+    }
+
+    #[test]
+    fn rates_are_relative_where_a_recipe_says_so() {
+        let task = Task::find("cb").expect("a known task");
+        let relative = |model: Option<&str>| {
+            let full = FullRecipe::resolve(&task, Family::T5, model, &Map::new()).expect("it is valid");
+            full.adamw().relative
+        };
+        assert!(!relative(Some(MODEL)));
+        assert!(relative(Some("[all]\nrelative = true\n")));
+        assert!(!relative(Some("[all]\nrelative = true\n[cb]\nrelative = false\n")));
     }
 
     #[test]

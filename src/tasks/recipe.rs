@@ -38,6 +38,9 @@ pub struct Recipe {
     pub adam_eps: f64,
     /// The gradient's norm is cut to this.
     pub clip_grad: f64,
+    /// Is the learning rate a share of each weight's root mean square, as Adafactor's is?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative: Option<bool>,
     /// Dropout of embeddings, attention and residual branches.
     pub dropout: f64,
     /// Share of each token's target that is spread over the vocabulary, where texts are learned.
