@@ -7,18 +7,19 @@
 //! The format: the tokens (2 or 4 bytes each, little-endian), where each document ends (8 bytes each), and a header at the
 //! end, with a digest of what is before it.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::Documents;
 use crate::data::corpus::{self, CorpusError, Kind, Piece};
-use crate::results::atomic::{AtomicFile, WriteError};
+use crate::results::atomic::{self, AtomicFile, WriteError};
 use crate::results::hash::{Hasher, content_key, sha256_file, sha256_hex};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -151,6 +152,14 @@ impl Corpus {
             let bytes: u64 = sources.iter().map(|source| source.bytes).sum();
             tell(&format!("tokenizing {} files ({:.1} MB), once", sources.len(), bytes as f64 / 1e6));
         }
+        let lock = lock(folder, is_stopped, tell)?;
+        // Another run may have made it in the meantime.
+        if let Ok(tokens) = open() {
+            return Ok(tokens);
+        }
+        if lock.is_some() {
+            atomic::remove_leftovers(folder);
+        }
         self.build(tokenizer, &key, [&train, &held_out], is_stopped)?;
         open().map_err(|why| CacheError::Read { file: train.clone(), source: io::Error::other(why) })
     }
@@ -209,6 +218,33 @@ impl Corpus {
             second.commit()?;
         }
         first.commit()
+    }
+}
+
+/// Keeps other runs from making caches in a folder until it is dropped; waits while another does. `None` where files can't
+/// be locked.
+fn lock(
+    folder: &Path,
+    is_stopped: &dyn Fn() -> bool,
+    tell: &dyn Fn(&str),
+) -> Result<Option<File>, CacheError> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let path = folder.join("lock");
+    let made = std::fs::create_dir_all(folder).and_then(|()| File::create(&path));
+    let file = made.map_err(|source| WriteError::Folder { folder: folder.into(), source })?;
+    let mut is_told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if is_stopped() => return Err(CacheError::Interrupted),
+            Err(TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tell(&format!("{}: waiting for another run that tokenizes", folder.display()));
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
     }
 }
 
@@ -432,6 +468,13 @@ mod tests {
         Ok((tokens, told.into_inner()))
     }
 
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     fn documents(cache: &TokenCache) -> Vec<Vec<u32>> {
         (0..cache.num_documents()).map(|i| cache.tokens(i, 0..cache.len_of(i))).collect()
     }
@@ -506,7 +549,25 @@ mod tests {
         assert!(error(1, 0.0).starts_with("the corpus has no text: ")); // document 0 is empty
         assert!(error(2, 1e-9).contains("of 1 documents, 0 are held out with a share of 0.000000001"));
         assert!(error(9, 1.0).contains("of 7 documents, 7 are held out"));
-        let left = std::fs::read_dir(folder.path().join("cache")).unwrap().count();
-        assert_eq!(left, 0, "nothing is left of a cache that was not finished");
+        assert_eq!(names(&folder.path().join("cache")), ["lock"], "nothing is left of what was not finished");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_a_run_that_is_still_at_work_is_waited_for() {
+        let (folder, tokenizer) = (tempfile::tempdir().unwrap(), Tokenizer::builtin());
+        let (corpus, cache) = (corpus(folder.path(), 20, 0.0), folder.path().join("cache"));
+        std::fs::create_dir(&cache).unwrap();
+        std::fs::write(cache.join(".glm-eval-x1y2z3"), "half of the tok").unwrap();
+        let other = lock(&cache, &|| false, &|_| ()).unwrap().expect("it can be locked");
+        let told = std::cell::RefCell::new(Vec::<String>::new());
+        let stops = || told.borrow().len() > 1;
+        let error = corpus.tokens(&tokenizer, &cache, &stops, &|line| told.borrow_mut().push(line.into()));
+        assert!(matches!(error, Err(CacheError::Interrupted)), "{error:?}");
+        assert!(told.borrow()[1].ends_with("cache: waiting for another run that tokenizes"), "{told:?}");
+        assert_eq!(names(&cache).len(), 2, "the other's file is left alone");
+        drop(other);
+        corpus.tokens(&tokenizer, &cache, &|| false, &|_| ()).unwrap();
+        let names = names(&cache);
+        assert!(names[0].ends_with("_train.tokens") && names[1..] == ["lock"], "{names:?}");
     }
 }
