@@ -100,6 +100,12 @@ fn broken_rows() {
         scratch.fails(&format!("run rte --mode zero-shot -o {{}}/out --data-dir {{}}/{name}"), 2, says);
         scratch.fails(&format!("validate --data-dir {{}}/{name}"), 2, says);
     }
+    scratch.write("unlabelled/RTE/val.jsonl", ROW);
+    scratch.write("unlabelled/RTE/train.jsonl", format!("{ROW}\n{}", ROW.replace("\"label\"", "\"lbl\"")));
+    for command in ["run rte -o {}/out", "validate rte"] {
+        let says = &["RTE/train.jsonl:2: the row has no label"];
+        scratch.fails(&format!("{command} --data-dir {{}}/unlabelled"), 2, says);
+    }
     let huge = fs::File::create(scratch.0.path().join("empty/RTE/val.jsonl")).expect("a file");
     huge.set_len(65 << 20).expect("a hole, which reads as zeros");
     scratch.fails("show rte --data-dir {}/empty", 2, &["val.jsonl:1: the line is longer than"]);
@@ -190,6 +196,7 @@ fn names_that_nothing_has() {
         ("run rte --device gpu", &["expected auto, cpu or cuda:N"]),
         ("ls task", &["'tasks'"]),
         ("validate {}/none", &["/none: can't be read"]),
+        ("validate rtee", &["did you mean `rte`?"]),
         ("verify {}/none", &["/none: no checkpoint found"]),
         ("convert {}/none {}/model", &["/none: no checkpoint found"]),
         ("score rte --predictions {}/none", &["/none: can't be read"]),

@@ -117,6 +117,7 @@ fn every_list_is_filled_and_its_json_has_the_same_names() {
 #[test]
 fn built_in_task_files_are_valid_with_and_without_data() {
     assert_eq!(stdout(&["validate"]).lines().filter(|line| line.starts_with("ok ")).count(), 26);
+    assert_eq!(stdout(&["validate", "wsc-mini"]).lines().count(), 1);
     let with_data = stdout(&["validate", "tasks/superglue", "--data-dir", DATA]);
     assert!(
         with_data.lines().all(|line| line.starts_with("ok ") && line.contains(" samples")),

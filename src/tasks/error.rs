@@ -34,8 +34,8 @@ pub enum TaskError {
     #[error("{place}: the label {found} is none of {}{}", list(known), suggestion(near.as_ref()))]
     UnknownLabel { place: String, found: String, known: Vec<String>, near: Option<String> },
     /// A training row has no label.
-    #[error("{task}: {guid} has no label, so nothing can be learned from it")]
-    Unlabelled { task: String, guid: String },
+    #[error("{place}: the row has no label, so nothing can be learned from it; give it one, or take it out")]
+    Unlabelled { place: String },
     /// The task has no such file.
     #[error("{task}: there is no {split} file{}", if looked_for.is_empty() {
         "; the task file names none".to_owned()

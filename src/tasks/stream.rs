@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::adapters::{Expansion, Item, Shuffles, plain};
+use super::adapters::{Expansion, Item, Shuffles, place, plain};
 use super::error::TaskError;
 use super::sample::{Sample, Split};
 use super::task::{Form, Task};
@@ -59,7 +59,11 @@ impl<'a> Samples<'a> {
     /// The next sample, if there is one.
     fn read(&mut self) -> Result<Option<Sample>, TaskError> {
         let Some(item) = self.item()? else { return Ok(None) };
+        let place = (self.split == Split::Train).then(|| place(&item.row));
         let sample = self.task.sample(item, self.doc_id, &self.form)?;
+        if let Some(place) = place.filter(|_| !sample.is_answered()) {
+            return Err(TaskError::Unlabelled { place });
+        }
         self.doc_id += 1;
         Ok(Some(sample))
     }

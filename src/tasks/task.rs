@@ -337,9 +337,7 @@ impl Task {
             let example = Example::of_candidates(sample.request, 0, Loss::Generative);
             return Ok(Example { texts: sample.targets, label_smoothing, ..example });
         }
-        let label = sample
-            .label
-            .ok_or_else(|| TaskError::Unlabelled { task: self.name.clone(), guid: sample.guid.clone() })?;
+        let label = sample.label.ok_or_else(|| TaskError::Unlabelled { place: sample.guid.clone() })?;
         // WSC learns from true rows only, where the noun phrase, the first candidate, is right.
         let label = if sample.reading == Reading::Best { label } else { 0 };
         let loss = match (&sample.request.ask, sample.reading) {
