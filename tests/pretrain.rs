@@ -352,6 +352,23 @@ fn a_run_that_begins_replaces_nothing() {
     );
     assert_eq!(std::fs::read_to_string(place.path("model/README.md")).expect("a file"), "mine");
     place.done("--updates 6 --start-over", "model");
+
+    place.write("other/pytorch_model.bin", "someone's");
+    let message = place.error("--updates 6 --start-over", "other");
+    assert!(message.contains("other: it holds a model that no run of this program began"), "{message}");
+    place.write("third/tokenizer.json", "someone's");
+    assert!(place.error("--updates 6", "third").contains("third: it holds a model"));
+}
+
+#[test]
+fn a_configuration_in_the_models_folder_stays_as_it_was_written() {
+    let place = Place::new();
+    let config = format!("# mine\n{CONFIG}");
+    place.write("pretrain.toml", &config);
+    for _ in 0..2 {
+        place.done("--updates 6 --seed 3", ".");
+        assert_eq!(std::fs::read_to_string(place.path("pretrain.toml")).expect("a file"), config);
+    }
 }
 
 #[test]
@@ -427,7 +444,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_leaves_the_batch() {
 
 #[test]
 #[cfg(unix)]
-fn a_full_disk_costs_a_checkpoint_but_not_the_run_until_its_end() {
+fn a_full_disk_costs_checkpoints_but_not_the_model() {
     let place = Place::new();
     place.done("--dry-run", "none"); // the corpus is tokenized
     // No file may grow beyond 256 KB: logs fit, checkpoints of 400 KB do not.
@@ -441,10 +458,9 @@ fn a_full_disk_costs_a_checkpoint_but_not_the_run_until_its_end() {
         text.contains("warning: after update 5 ") && text.contains("the next checkpoint is tried"),
         "{text}"
     );
-    let message = message(&output);
-    assert!(message.contains("could not be kept") && message.contains("update_00000024"), "{message}");
+    assert!(text.contains("after update 24 ") && text.contains("the model is written without it"), "{text}");
+    assert!(output.status.success(), "{text}");
     assert_eq!(checkpoints(&place.path("model")), Vec::<String>::new(), "nothing half written");
-    place.done("", "model");
     place.done("", "whole");
     assert!(place.left("whole") == place.left("model"), "the bytes differ");
 }
@@ -495,6 +511,8 @@ fn bad_input_is_named_with_its_place() {
     };
     assert!(with_config("glm-tiny", "glm-huge").contains("no shape `glm-huge`"));
     assert!(with_config("num_layers", "layers").contains("model.layers: there is no such size"));
+    let message = with_config("num_layers = 1", "num_layers = \"one\"");
+    assert!(message.contains("model.num_layers: it is \"one\"; give a value such as 4"), "{message}");
     assert!(with_config("max_length = 48", "max_length = 480").contains("the network has 64 positions"));
     assert!(with_config("[rows]", "[row]").contains("row"));
     assert!(with_config("held_out = 0.2", "held_out = 0.9999999").contains("are held out with a share of"));

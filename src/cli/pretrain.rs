@@ -93,6 +93,7 @@ impl Pretrain {
     fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let config = self.resolved()?;
         if let Some(file) = &self.train_tokenizer {
+            config.check().context(self.config.display().to_string())?;
             let tokenizer =
                 train_tokenizer(&self.corpus_files(&config)?, &config.corpus.text_field, &config.tokenizer)?;
             atomic::write(file, tokenizer.to_json().as_bytes())?;
@@ -136,6 +137,7 @@ impl Pretrain {
             tokens,
             network: parts.network,
             objective: parts.objective,
+            config_file: self.config.clone(),
             folder: self.output_path.clone(),
             about: about(&device),
             device,

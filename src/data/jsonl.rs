@@ -44,7 +44,10 @@ pub enum RowError {
     #[error("{}:{line}: expected a JSON object, found {found}", file.display())]
     NotAnObject { file: PathBuf, line: usize, found: &'static str },
     /// The row lacks a field.
-    #[error("{}:{line}: there is no field `{field}`; the row has {}", file.display(), list(known))]
+    #[error("{}:{line}: {}", file.display(), match known.contains(field) {
+        true => format!("`{field}` is null"),
+        false => format!("there is no field `{field}`; the row has {}", list(known)),
+    })]
     Missing { file: PathBuf, line: usize, field: String, known: Vec<String> },
     /// A field has the wrong type.
     #[error("{}:{line}: `{field}` should be {expected}, found {found}", file.display())]

@@ -497,6 +497,18 @@ impl Objective for BlankInfilling {
     fn examples(&self, rows: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
         let is_cut = draws.unit() < self.options.short_seq_prob && self.max_length >= SHORTEST_TO_CUT;
         let rows = if is_cut { self.shorten(rows, draws) } else { rows.to_vec() };
+        self.with_blanks(rows, draws)
+    }
+
+    fn examples_of_parts(&self, parts: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
+        draws.unit(); // what decides it elsewhere: the draws after it stay the same
+        self.with_blanks(parts.to_vec(), draws)
+    }
+}
+
+impl BlankInfilling {
+    /// Examples of rows that are as long as they are to be.
+    fn with_blanks(&self, rows: Vec<Vec<u32>>, draws: &mut dyn Draws) -> Vec<Example> {
         let rows: Vec<Vec<u32>> = rows.into_iter().filter(|row| row.len() >= SHORTEST_ROW).collect();
         let is_single = draws.unit() < self.options.single_span_prob;
         let mode = if is_single { 0.0 } else { draws.unit() };

@@ -67,4 +67,9 @@ pub trait Objective: Send + Sync {
     /// Examples made from the rows of one batch. A row that there is nothing to learn from, being too short, makes
     /// none; some objectives make several from one.
     fn examples(&self, rows: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example>;
+
+    /// The same from rows that have been cut into short parts: they are not cut again.
+    fn examples_of_parts(&self, parts: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
+        self.examples(parts, draws)
+    }
 }

@@ -83,6 +83,8 @@ pub struct Batch {
     pub rows: Range<u64>,
     /// Tokens of the rows, before blanks were made.
     pub num_row_tokens: u64,
+    /// Rows, or parts of them, that made no example.
+    pub num_skipped: u64,
     /// What is learned from.
     pub examples: Vec<Example>,
 }
@@ -115,12 +117,28 @@ impl Batch {
     }
 }
 
+/// A batch in which there is nothing to learn is drawn anew, so often at most.
+const MOST_DRAWS: u64 = 100;
+
 impl<D: Documents> Batches<'_, D> {
-    /// The batch with a number, from 0.
+    /// The batch with a number, from 0. Where all of `MOST_DRAWS` had nothing to learn from, it has no targets.
     pub fn get(&self, number: u64) -> Batch {
+        let mut batch = self.draw(number, 0);
+        for again in 1..MOST_DRAWS {
+            if batch.num_targets() > 0 {
+                break;
+            }
+            batch = self.draw(number, again);
+        }
+        batch
+    }
+
+    /// The batch with a number, drawn for the first time or again.
+    fn draw(&self, number: u64, again: u64) -> Batch {
         // Streams of one generator never meet: even ones draw rows, odd ones blanks.
+        let seed = self.seed.wrapping_add(again << 32);
         let stream = |stream: u64| {
-            let mut draws = ChaCha8Rng::seed_from_u64(self.seed);
+            let mut draws = ChaCha8Rng::seed_from_u64(seed);
             draws.set_stream(stream);
             draws
         };
@@ -130,11 +148,16 @@ impl<D: Documents> Batches<'_, D> {
         let mut rows: Vec<Vec<u32>> =
             numbers.clone().map(|row| self.rows.draw(&mut stream(2 * row))).collect();
         let num_row_tokens = rows.iter().map(Vec::len).sum::<usize>() as u64;
-        if let Some(length) = self.warmup.length(number) {
-            rows = cut(&rows, length);
-        }
-        let examples = self.objective.examples(&rows, &mut stream(2 * shard + 1));
-        Batch { rows: numbers, num_row_tokens, examples }
+        let blanks = &mut stream(2 * shard + 1);
+        let examples = match self.warmup.length(number) {
+            None => self.objective.examples(&rows, blanks),
+            Some(length) => {
+                rows = cut(&rows, length);
+                self.objective.examples_of_parts(&rows, blanks)
+            }
+        };
+        let num_skipped = rows.len().saturating_sub(examples.len()) as u64;
+        Batch { rows: numbers, num_row_tokens, num_skipped, examples }
     }
 
     /// Hands the batches of `numbers` to `consume`, which takes them from the receiver; they are made beside it, on a
@@ -162,7 +185,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::objective::{BlankInfilling, BlankOptions, Vocabulary};
+    use crate::objective::{BlankInfilling, BlankOptions, CausalLm, Draws, Vocabulary};
     use crate::tokenizer::Tokenizer;
 
     fn objective() -> BlankInfilling {
@@ -184,6 +207,42 @@ mod tests {
         let tenth = batches.get(10);
         assert_eq!(batches.beside(8..20, |receiver| receiver.iter().nth(2)), Some(tenth.clone()));
         assert_ne!(batches.get(11).examples, tenth.examples);
+    }
+
+    /// Makes an example of a row where a coin says so.
+    struct Rare;
+
+    impl Objective for Rare {
+        fn examples(&self, rows: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
+            let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+            let all = CausalLm::new(vocabulary).examples(rows, draws);
+            all.into_iter().filter(|_| draws.unit() < 0.2).collect()
+        }
+    }
+
+    #[test]
+    fn a_batch_without_anything_to_learn_from_is_drawn_anew() {
+        let batches = batches(&Rare, 2, Shard::WHOLE);
+        let empty = (0..50).filter(|&number| batches.draw(number, 0).num_targets() == 0).count();
+        assert!((20..45).contains(&empty), "{empty}"); // 0.64 of them
+        for number in 0..50 {
+            let (first, batch) = (batches.draw(number, 0), batches.get(number));
+            assert!(batch.num_targets() > 0);
+            assert_eq!(batch.num_skipped, 2 - batch.examples.len() as u64);
+            assert_eq!(batch == first, first.num_targets() > 0);
+        }
+    }
+
+    #[test]
+    fn rows_that_grow_are_not_cut_a_second_time() {
+        let vocabulary = Arc::new(Vocabulary::new(&Tokenizer::builtin()).unwrap());
+        let options = BlankOptions { short_seq_prob: 1.0, ..BlankOptions::named("glm-doc").unwrap() };
+        let objective = BlankInfilling::new(options, vocabulary, 512).unwrap();
+        let warmup = LengthWarmup { first: 8, whole: 64, batches: 20 };
+        let growing = Batches { warmup, ..batches(&objective, 8, Shard::WHOLE) };
+        let read = |number: u64| growing.get(number).num_tokens() as u64;
+        // A blank adds a mask, and the start of its piece.
+        assert!((0..20).all(|number| read(number) < 2 * growing.get(number).num_row_tokens));
     }
 
     #[test]

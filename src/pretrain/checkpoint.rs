@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::PretrainError;
 use super::model_dir::remove;
+use super::{PretrainError, causes};
 use crate::checkpoint;
 use crate::model::Parameters;
 use crate::train::Trainer;
@@ -40,6 +40,8 @@ struct About {
 }
 
 const ABOUT: &str = "about";
+/// Of all else, so that a damaged one is not learned from.
+const DIGEST: &str = "sha256";
 const WEIGHT: &str = "weight.";
 const PREFIX: &str = "update_";
 const SUFFIX: &str = ".safetensors";
@@ -96,12 +98,22 @@ impl Checkpoints {
         let about = serde_json::to_vec(&about).expect("numbers and texts");
         let about = Tensor::new(about, &Device::Cpu).map_err(PretrainError::Tensor)?;
         tensors.insert(ABOUT.into(), about);
+        tensors.insert(DIGEST.into(), digest(&tensors).map_err(PretrainError::Tensor)?);
         let file = self.file(progress.updates);
-        checkpoint::write_safetensors(&file, &tensors)?;
-        for old in self.files().into_iter().filter(|other| *other != file).skip(self.keep - 1) {
+        if checkpoint::write_safetensors(&file, &tensors).is_err() {
+            // Perhaps there is no room for one more than are kept.
+            self.prune(&file, 1);
+            checkpoint::write_safetensors(&file, &tensors)?;
+        }
+        self.prune(&file, self.keep - 1);
+        Ok(file)
+    }
+
+    /// Keeps so many beside one, the latest.
+    fn prune(&self, file: &Path, keep: usize) {
+        for old in self.files().into_iter().filter(|other| other != file).skip(keep) {
             let _ = std::fs::remove_file(old); // it takes room, and does no other harm
         }
-        Ok(file)
     }
 
     /// Goes on from the latest one that can be read; `None` when there is none. `tell` is told of those that can't.
@@ -121,7 +133,7 @@ impl Checkpoints {
                 Ok(progress) => return Ok(Some(progress)),
                 Err(changed @ PretrainError::Changed { .. }) => return Err(changed),
                 Err(error) => {
-                    tell(&format!("{} is left out: {error}", file.display()));
+                    tell(&format!("{} is left out: {error}{}", file.display(), causes(&error)));
                     first_failure.get_or_insert((file, error));
                 }
             }
@@ -138,8 +150,13 @@ impl Checkpoints {
         parameters: &Parameters,
         trainer: &mut Trainer,
     ) -> Result<Progress, PretrainError> {
-        let tensors = checkpoint::safetensors::read(file)?;
+        let mut tensors = checkpoint::safetensors::read(file)?;
         let damaged = |problem: String| PretrainError::Damaged { file: file.into(), problem };
+        let bytes = |digest: &Tensor| digest.to_vec1::<u8>().ok();
+        let noted = tensors.remove(DIGEST).as_ref().and_then(bytes);
+        if noted.is_none() || noted != digest(&tensors).ok().as_ref().and_then(bytes) {
+            return Err(damaged("its contents are not those that were written".into()));
+        }
         let about = tensors.get(ABOUT).and_then(|about| about.to_vec1::<u8>().ok());
         let about = about.ok_or_else(|| damaged("it does not say which run it is of".into()))?;
         let about: About = serde_json::from_slice(&about)
@@ -165,6 +182,11 @@ impl Checkpoints {
     pub fn remove_all(&self) -> Result<(), PretrainError> {
         self.files().iter().try_for_each(|file| remove(file))
     }
+}
+
+/// What tells whether tensors are those that were written.
+fn digest(tensors: &BTreeMap<String, Tensor>) -> candle_core::Result<Tensor> {
+    Tensor::new(checkpoint::sha256(tensors).into_bytes(), &Device::Cpu)
 }
 
 /// What differs between two descriptions, leaf by leaf: `training.learning_rate was 0.001, is 0.002 now`.
@@ -245,9 +267,18 @@ mod tests {
         let (_folder, checkpoints) = saved(&[5, 9], 3);
         let file = checkpoints.file(9);
         let bytes = std::fs::read(&file).unwrap();
+        let (parameters, mut trainer) = fresh();
+        let mut flipped = bytes.clone();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        flipped[8 + header] ^= 1; // of the first number
+        std::fs::write(&file, flipped).unwrap();
+        let told = std::cell::RefCell::new(String::new());
+        let progress =
+            checkpoints.resume(&parameters, &mut trainer, &|line| *told.borrow_mut() = line.into());
+        assert_eq!(progress.unwrap().map(|p| p.updates), Some(5));
+        assert!(told.borrow().ends_with("its contents are not those that were written"), "{told:?}");
         std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
         let told = std::cell::Cell::new(0);
-        let (parameters, mut trainer) = fresh();
         let tell = |line: &str| {
             assert!(line.contains("update_00000009.safetensors is left out"), "{line}");
             told.set(told.get() + 1);

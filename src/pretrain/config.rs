@@ -127,7 +127,8 @@ impl TryFrom<toml::Table> for ObjectiveConfig {
     /// `kind`, the kind's options, and for blank infilling the `mix` that they change.
     fn try_from(mut table: toml::Table) -> Result<Self, String> {
         fn options<T: for<'de> Deserialize<'de>>(table: toml::Table) -> Result<T, String> {
-            table.try_into().map_err(|error: toml::de::Error| error.message().to_string())
+            // In full, which names the key.
+            table.try_into().map_err(|error: toml::de::Error| error.to_string().trim().replace('\n', " "))
         }
         let kind = table.remove("kind");
         let (config, problem) = match kind.as_ref().and_then(toml::Value::as_str) {
@@ -408,6 +409,9 @@ impl Config {
         let t = &self.training;
         let share = |x: f64| (0.0..=1.0).contains(&x);
         let below_one = |x: f64| (0.0..1.0).contains(&x);
+        // It counts where rows grow.
+        let longest = if self.rows.warmup > 0.0 { self.rows.max_length } else { usize::MAX };
+        let first_lengths = MIN_LENGTH..=longest;
         let rules = [
             ("training.updates", t.updates > 0, "at least 1"),
             ("training.batch_size", (1..=1 << 20).contains(&t.batch_size), "from 1 to 1048576"),
@@ -426,11 +430,17 @@ impl Config {
             ("corpus.held_out", below_one(self.corpus.held_out), "from 0 to below 1"),
             ("rows.max_length", self.rows.max_length >= MIN_LENGTH, "at least 8"),
             ("rows.warmup", share(self.rows.warmup), "from 0 to 1"),
-            ("rows.first_length", self.rows.first_length >= MIN_LENGTH, "at least 8"),
+            (
+                "rows.first_length",
+                first_lengths.contains(&self.rows.first_length),
+                "from 8 to rows.max_length",
+            ),
             ("evaluation.every", self.evaluation.every > 0, "at least 1"),
             ("evaluation.rows", self.evaluation.rows > 0, "at least 1"),
             ("checkpoints.every", self.checkpoints.every > 0, "at least 1"),
             ("checkpoints.keep", self.checkpoints.keep > 0, "at least 1"),
+            ("tokenizer.max_document_bytes", self.tokenizer.max_document_bytes > 0, "at least 1"),
+            ("tokenizer.max_file_bytes", self.tokenizer.max_file_bytes > 0, "at least 1"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((key, _, rule)) => {
@@ -506,6 +516,7 @@ mod tests {
                 .contains("no mix glm-huge; there are glm-base")
         );
         assert!(objective("kind = \"blank_infilling\"\nbert_porb = 1.0").contains("bert_porb"));
+        assert!(objective("kind = \"blank_infilling\"\nbert_prob = \"x\"").contains("in `bert_prob`"));
         assert!(objective("kind = \"masked_lm\"\nmask_share = 2.0").contains("mask_share is 2"));
         assert!(objective("kind = \"causal_lm\"\nmask_share = 0.5").contains("no option `mask_share`"));
         let causal = "[objective]\nkind = \"causal_lm\"\n";
@@ -514,6 +525,10 @@ mod tests {
                 .contains("evaluation.every: it must be at least 1")
         );
         assert!(error(&format!("{causal}[rows]\nlength = 4")).contains("length"));
+        assert!(
+            error(&format!("{causal}[rows]\nwarmup = 0.5\nfirst_length = 600"))
+                .contains("to rows.max_length")
+        );
         assert!(read(causal).is_ok());
     }
 }

@@ -68,8 +68,13 @@ pub enum PretrainError {
         .0.display()
     )]
     Taken(PathBuf),
+    /// There is a model of someone else.
+    #[error("{}: it holds a model that no run of this program began; give another `--output-path`", .0.display())]
+    OtherModel(PathBuf),
     /// The model can't be written.
-    #[error("training has ended, but the weights can't be written; the same command writes them")]
+    #[error(
+        "training has ended, but the weights can't be written; the same command goes on from the last checkpoint"
+    )]
     Weights(#[source] CheckpointError),
     /// An output file can't be written.
     #[error(transparent)]

@@ -76,23 +76,26 @@ pub struct Log {
 
 impl Log {
     /// Goes on after so many updates: later lines, and one that was cut short, are of a part of the run that was lost.
+    /// Returns also how many of the updates have no line.
     ///
     /// # Errors
     /// When the file can't be read or written.
-    pub fn resume(path: &Path, updates: u64) -> Result<Self, PretrainError> {
+    pub fn resume(path: &Path, updates: u64) -> Result<(Self, u64), PretrainError> {
         let failed = |source| unwritten(path, source);
         let mut kept = AtomicFile::create(path)?;
         let mut write = |line: &str| writeln!(kept, "{line}");
         write(HEADER).map_err(failed)?;
+        let mut num_lacking = updates;
         if updates > 0 && path.is_file() {
             for line in lines(path)?.into_iter().filter(|line| line.update <= updates) {
                 write(&line.to_csv()).map_err(failed)?;
+                num_lacking = num_lacking.saturating_sub(1);
             }
         }
         kept.commit()?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
         let end = file.metadata().map_err(failed)?.len();
-        Ok(Self { path: path.into(), file, end })
+        Ok((Self { path: path.into(), file, end }, num_lacking))
     }
 
     /// Adds a line, which is on its way to the disk afterwards.
@@ -159,15 +162,18 @@ mod tests {
     fn what_a_lost_part_of_the_run_wrote_is_dropped_and_the_rest_stays_to_the_last_digit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train_log.csv");
-        let mut log = Log::resume(&path, 0).unwrap();
+        let (mut log, _) = Log::resume(&path, 0).unwrap();
         (1..=5).for_each(|update| log.add(line(update)).unwrap());
         drop(log);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}6,6000,0.1")).unwrap(); // cut short
-        let mut log = Log::resume(&path, 3).unwrap();
+        let (mut log, num_lacking) = Log::resume(&path, 3).unwrap();
+        assert_eq!(num_lacking, 0);
         log.add(line(4)).unwrap();
         assert_eq!(lines(&path).unwrap(), (1..=4).map(line).collect::<Vec<_>>());
         let first_lines = |text: &str, n: usize| text.lines().take(n).map(String::from).collect::<Vec<_>>();
         assert_eq!(first_lines(&std::fs::read_to_string(&path).unwrap(), 5), first_lines(&text, 5));
+        std::fs::write(&path, first_lines(&text, 3).join("\n")).unwrap(); // of updates 1 and 2
+        assert_eq!(Log::resume(&path, 5).unwrap().1, 3);
     }
 }

@@ -65,6 +65,8 @@ pub struct Pretraining<'a> {
     pub network: Box<dyn Network>,
     /// What it learns from.
     pub objective: Box<dyn Objective>,
+    /// Where the configuration was read: a file of the user's, which is left as it is.
+    pub config_file: PathBuf,
     /// Where the model directory is made.
     pub folder: PathBuf,
     /// Where it is computed.
@@ -177,14 +179,21 @@ impl Pretraining<'_> {
         }
         let mut position = resumed.unwrap_or_default();
         atomic::remove_leftovers(&self.folder);
-        let mut log = Log::resume(&self.log_file(), position.updates)?;
+        let (mut log, num_lacking) = Log::resume(&self.log_file(), position.updates)?;
+        if num_lacking > 0 {
+            tell(&format!(
+                "{}: it lacks {num_lacking} of the {} updates so far, and the loss curve will, too",
+                self.log_file().display(),
+                position.updates
+            ));
+        }
         // For the log's shares; a machine that can't be measured is no reason not to train.
         let peak = machine::peak_flops_per_sec(config.training.dtype.dtype(), &self.device, PEAK_SECS).ok();
 
         self.progress.begin("training", config.training.updates);
         self.progress.advance(position.updates, "");
         let numbers = position.updates..config.training.updates;
-        let trained = batches.beside(numbers, |receiver| {
+        let trained: Result<(), PretrainError> = batches.beside(numbers, |receiver| {
             let (mut told, mut clock) = (Instant::now(), Instant::now());
             let (mut is_saved, mut is_log_cut) = (position.updates > 0, false);
             for batch in receiver {
@@ -217,7 +226,7 @@ impl Pretraining<'_> {
                 is_saved = is_last || position.updates.is_multiple_of(config.checkpoints.every);
                 if is_saved {
                     log.sync()?;
-                    is_saved = self.save(&checkpoints, position, &trainer, is_last)?;
+                    is_saved = self.save(&checkpoints, position, &trainer, is_last);
                 }
                 let detail = self.detail(&line, position);
                 self.progress.advance(1, &detail);
@@ -343,8 +352,7 @@ impl Pretraining<'_> {
         position.row_tokens += batch.num_row_tokens;
         position.tokens += batch.num_tokens() as u64;
         position.targets += batch.num_targets() as u64;
-        let num_rows = batch.rows.end - batch.rows.start;
-        position.skipped_rows += num_rows.saturating_sub(batch.examples.len() as u64);
+        position.skipped_rows += batch.num_skipped;
         let flops = PASSES_OF_AN_UPDATE * self.network.forward_flops(&batch.examples);
         Line {
             update: position.updates,
@@ -387,25 +395,21 @@ impl Pretraining<'_> {
         Ok(Some(sum / count as f64))
     }
 
-    /// Saves; a full disk ends a run only when it was the last chance. Was it saved?
-    fn save(
-        &self,
-        checkpoints: &Checkpoints,
-        position: Position,
-        trainer: &Trainer,
-        is_last: bool,
-    ) -> Result<bool, PretrainError> {
-        match checkpoints.save(position, self.network.parameters(), trainer) {
-            Ok(_) => Ok(true),
-            Err(error) if is_last => Err(error),
-            Err(error) => {
-                self.progress.note(&format!(
-                    "warning: after update {} {error}{}; training goes on, and the next checkpoint is tried after {} more",
-                    position.updates, causes(&error), self.config.checkpoints.every
-                ));
-                Ok(false)
-            }
+    /// Saves, if it can; a disk that is full costs the checkpoint, and not the run. Was it saved?
+    fn save(&self, checkpoints: &Checkpoints, position: Position, trainer: &Trainer, is_last: bool) -> bool {
+        let saved = checkpoints.save(position, self.network.parameters(), trainer);
+        if let Err(error) = &saved {
+            let next = match is_last {
+                true => "the model is written without it".to_owned(),
+                false => format!(
+                    "training goes on, and the next checkpoint is tried after {} more",
+                    self.config.checkpoints.every
+                ),
+            };
+            let (update, causes) = (position.updates, causes(error));
+            self.progress.note(&format!("warning: after update {update} {error}{causes}; {next}"));
         }
+        saved.is_ok()
     }
 
     fn detail(&self, line: &Line, position: Position) -> String {

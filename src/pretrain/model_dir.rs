@@ -24,14 +24,22 @@ pub struct About {
     pub git_hash: Option<String>,
 }
 
-/// What makes a folder a model. A run that was killed before its first checkpoint has left a log and none of these.
-const OF_A_MODEL: [&str; 3] = ["model.safetensors", "config.json", "README.md"];
+/// What a run writes when it has ended. One that was killed before its first checkpoint has left a log and none of these.
+const OF_A_MODEL: [&str; 4] = ["model.safetensors", "config.json", "README.md", "loss.svg"];
 
 impl Pretraining<'_> {
-    /// A run that begins replaces nothing.
+    /// A run that begins replaces nothing, and puts no model beside weights of another.
     pub(super) fn check_free(&self) -> Result<(), PretrainError> {
         let files = OF_A_MODEL.map(|name| self.folder.join(name));
-        files.into_iter().find(|file| file.exists()).map_or(Ok(()), |file| Err(PretrainError::Taken(file)))
+        if let Some(file) = files.into_iter().find(|file| file.exists()) {
+            return Err(PretrainError::Taken(file));
+        }
+        let tokenizer = self.folder.join("tokenizer.json");
+        let is_other = |bytes: Vec<u8>| bytes != self.tokenizer.to_json().as_bytes();
+        if std::fs::read(&tokenizer).is_ok_and(is_other) || checkpoint::is_there(&self.folder) {
+            return Err(PretrainError::OtherModel(self.folder.clone()));
+        }
+        Ok(())
     }
 
     /// Removes an earlier run's model, so that it isn't taken for that of the next one.
@@ -53,7 +61,8 @@ impl Pretraining<'_> {
         atomic::write(&file("config.json"), &json)?;
         atomic::write(&file("tokenizer.json"), self.tokenizer.to_json().as_bytes())?;
         let config = toml::to_string(&self.shown_config()).expect("it was read from TOML");
-        if !self.is_told_by(&file("pretrain.toml")) {
+        let told = file("pretrain.toml");
+        if !self.is_told_by(&told) && !is_same(&told, &self.config_file) {
             atomic::write(&file("pretrain.toml"), config.as_bytes())?;
         }
         let format = self.config.output.weights;
@@ -154,6 +163,11 @@ impl Pretraining<'_> {
             held_out_tokens as f64 / 1e6,
         )
     }
+}
+
+/// Do both paths lead to one file?
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Removes a file.

@@ -8,6 +8,7 @@ mod t5;
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
+use serde_json::Value;
 
 use super::{Config, PretrainError};
 use crate::checkpoint::Settings;
@@ -60,6 +61,12 @@ pub fn build(config: &Config, device: &Device) -> std::result::Result<Box<dyn Ne
             let problem = "dropout is the training's: set `training.dropout`";
             return Err(wrong(&format!("model.{key}"), problem.into()));
         }
+        if let Some(shapes) = settings.get(key)
+            && !is_alike(value, shapes)
+        {
+            let problem = format!("it is {value}; give a value such as {shapes}");
+            return Err(wrong(&format!("model.{key}"), problem));
+        }
         if settings.insert(key.clone(), value.clone()).is_none() {
             let known = settings.keys().filter(|known| *known != key).cloned().collect::<Vec<_>>().join(", ");
             return Err(wrong(&format!("model.{key}"), format!("there is no such size; there are {known}")));
@@ -92,6 +99,17 @@ pub fn build(config: &Config, device: &Device) -> std::result::Result<Box<dyn Ne
             boxed(gpt2::Gpt2Network::new(config, &build))
         }
         Family::Bart | Family::Llama => unreachable!("they learn no objective"),
+    }
+}
+
+/// Has a value the type of another one? Whole numbers may stand where numbers do, and none is below zero where the other is not.
+fn is_alike(value: &Value, other: &Value) -> bool {
+    match other {
+        Value::Number(other) if other.is_u64() => value.is_u64(),
+        Value::Number(_) => value.is_number(),
+        Value::String(_) => value.is_string(),
+        Value::Bool(_) => value.is_boolean(),
+        _ => true,
     }
 }
 
@@ -137,7 +155,7 @@ fn boxed(
 /// The `config.json` of a model.
 pub fn to_settings(architecture: &dyn Architecture) -> Settings {
     let mut settings = Settings::from_iter([("model_type".to_string(), architecture.family().name().into())]);
-    if let serde_json::Value::Object(sizes) = architecture.to_json() {
+    if let Value::Object(sizes) = architecture.to_json() {
         settings.extend(sizes);
     }
     settings
