@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-/// The bundled models, in the order in which they are listed: `models/NAME` has the recipe, and the weights if they are trained.
+/// The bundled models, in the order in which they are listed: `models/NAME` has recipe, configuration and weights.
 const MODELS: [&str; 4] = ["glm-tiny", "bert-tiny", "gpt-tiny", "t5-tiny"];
 
 fn main() {
@@ -29,22 +29,13 @@ fn bundle() {
         let file = |file: &str| {
             folder.join(file).into_os_string().into_string().expect("the source's path is UTF-8")
         };
-        let (config, weights) = (file("config.json"), file("model.safetensors"));
-        let recipe = file("recipe.toml");
-        println!("cargo::rerun-if-changed={recipe}");
-        let trained = if Path::new(&config).is_file() && Path::new(&weights).is_file() {
-            println!("cargo::rerun-if-changed={config}");
-            println!("cargo::rerun-if-changed={weights}");
-            format!("Some((include_str!({config:?}), include_bytes!({weights:?})))")
-        } else {
-            println!("cargo::rerun-if-changed={}", folder.display()); // the weights may come
-            "None".to_owned()
-        };
-        writeln!(
-            entries,
-            "Bundled {{ name: {name:?}, recipe: include_str!({recipe:?}), trained: {trained} }},"
-        )
-        .expect("a text takes all");
+        let [recipe, config, weights] = ["recipe.toml", "config.json", "model.safetensors"].map(file);
+        for file in [&recipe, &config, &weights] {
+            println!("cargo::rerun-if-changed={file}");
+        }
+        let texts = format!("recipe: include_str!({recipe:?}), config: include_str!({config:?})");
+        writeln!(entries, "Bundled {{ name: {name:?}, {texts}, weights: include_bytes!({weights:?}) }},")
+            .expect("a text takes all");
     }
     let out = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("bundled.rs");
     fs::write(&out, format!("[{entries}]")).expect("cargo's folder can be written to");

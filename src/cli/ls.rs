@@ -133,10 +133,8 @@ fn models() -> Vec<Entry> {
     let entry = |known: registry::Known| {
         let (family, sizes) = (known.architecture.family(), known.architecture.sizes());
         let parameters = weights::num_parameters(&*known.architecture);
-        let is_trained = known.is_trained();
         let state = match (known.is_bundled(), known.hub) {
-            (true, _) if is_trained => "bundled".to_owned(),
-            (true, _) => "bundled, random weights".to_owned(),
+            (true, _) => "bundled".to_owned(),
             (false, Some((repository, None))) => repository.to_owned(),
             (false, Some((repository, Some(revision)))) => format!("{repository}@{}", &revision[..7]),
             (false, None) => "not bundled".to_owned(),
@@ -150,7 +148,6 @@ fn models() -> Vec<Entry> {
         let json = json!({
             "family": family.name(),
             "bundled": known.is_bundled(),
-            "trained": is_trained || !known.is_bundled(),
             "parameters": parameters,
             "max_positions": sizes.max_positions,
             "hub": known.hub.map(|(repository, _)| repository),

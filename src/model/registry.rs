@@ -24,8 +24,10 @@ struct Bundled {
     name: &'static str,
     /// How it is fine-tuned (TOML).
     recipe: &'static str,
-    /// `config.json` and weights; without them, they are drawn at random.
-    trained: Option<(&'static str, &'static [u8])>,
+    /// Its `config.json`.
+    config: &'static str,
+    /// Its weights, as a safetensors file has them.
+    weights: &'static [u8],
 }
 
 /// A model, ready to be built as often as there are seeds.
@@ -132,10 +134,8 @@ impl ModelSource {
             return Self::read(name.into(), &folder, tokenizer);
         }
         match bundled(name) {
-            Some(Bundled { trained: Some((config, weights)), .. }) => {
-                Self::embedded(name, config, weights, tokenizer)
-            }
-            _ => Self::without_weights(name, tokenizer),
+            Some(bundled) => Self::embedded(bundled, tokenizer),
+            None => Err(unknown(name)),
         }
     }
 
@@ -153,12 +153,8 @@ impl ModelSource {
     }
 
     /// A model whose weights are inside the program.
-    fn embedded(
-        name: &str,
-        config: &str,
-        weights: &[u8],
-        tokenizer: Option<&Path>,
-    ) -> Result<Self, RegistryError> {
+    fn embedded(bundled: &Bundled, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
+        let Bundled { name, config, weights, .. } = bundled;
         let path = Path::new(name);
         let in_checkpoint = |source| RegistryError::Checkpoint { path: path.into(), source };
         let config = checkpoint::parse_settings(path, config).map_err(in_checkpoint)?;
@@ -219,11 +215,8 @@ impl ModelSource {
 
     /// Are the weights drawn at random, and why?
     pub fn random_weights(&self) -> Option<&'static str> {
-        let is_asked = self.name.ends_with(RANDOM);
-        self.weights.is_none().then_some(match is_asked {
-            true => "drawn at random from each run's seed: the name ends in `-random`",
-            false => "drawn at random from each run's seed: no trained weights are bundled yet",
-        })
+        let why = "drawn at random from each run's seed: the name ends in `-random`";
+        self.weights.is_none().then_some(why)
     }
 
     /// The parts of a head that are drawn at random to be trained: those that the checkpoint lacks.
@@ -280,11 +273,6 @@ impl Known {
     /// Does the name alone suffice to run it?
     pub fn is_bundled(&self) -> bool {
         bundled(self.name).is_some()
-    }
-
-    /// Are there trained weights, in the program or where models are looked for?
-    pub fn is_trained(&self) -> bool {
-        found(self.name).is_some() || bundled(self.name).is_some_and(|bundled| bundled.trained.is_some())
     }
 }
 
@@ -424,7 +412,7 @@ mod tests {
             assert_eq!(random.tokenizer.sha256(), plain.tokenizer.sha256());
             assert_eq!(random.recipe, plain.recipe);
             assert_eq!(random.architecture.body(), plain.architecture.body());
-            assert_eq!(plain.random_weights().is_none(), plain.weights_sha256.is_some());
+            assert!(plain.random_weights().is_none() && plain.weights_sha256.is_some());
         }
         let error = ModelSource::open("glm-tinny-random", None).err().expect("there is none");
         assert!(error.to_string().contains("no model `glm-tinny`"), "{error}");
@@ -432,12 +420,10 @@ mod tests {
 
     #[test]
     fn the_weights_inside_the_program_are_those_of_the_folder() {
-        assert!(BUNDLED[0].trained.is_some());
-        for Bundled { name, trained, .. } in BUNDLED {
-            let Some((config, weights)) = trained else { continue };
-            let inside = ModelSource::embedded(name, config, weights, None).expect("they fit");
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
-            let outside = ModelSource::read((*name).into(), &folder, None).expect("they fit");
+        for bundled in BUNDLED {
+            let inside = ModelSource::embedded(bundled, None).expect("they fit");
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(bundled.name);
+            let outside = ModelSource::read(bundled.name.into(), &folder, None).expect("they fit");
             assert_eq!(inside.weights_sha256, outside.weights_sha256);
             assert_eq!(inside.tokenizer.sha256(), outside.tokenizer.sha256());
             assert_eq!(inside.recipe, outside.recipe);
