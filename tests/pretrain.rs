@@ -451,8 +451,11 @@ fn a_full_disk_costs_checkpoints_but_not_the_model() {
     // do not.
     let program = place.command("", "model");
     let words = program.get_args().map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>();
-    let script =
-        format!("trap '' XFSZ; ulimit -f 1536; exec '{}' {}", env!("CARGO_BIN_EXE_glm-eval"), words.join(" "));
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1536; exec '{}' {}",
+        env!("CARGO_BIN_EXE_glm-eval"),
+        words.join(" ")
+    );
     let output = Command::new("sh").args(["-c", &script]).output().expect("there is a shell");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
