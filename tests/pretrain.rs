@@ -357,7 +357,8 @@ fn a_run_that_begins_replaces_nothing() {
     let message = place.error("--updates 6 --start-over", "other");
     assert!(message.contains("other: it holds a model that no run of this program began"), "{message}");
     place.write("third/tokenizer.json", "someone's");
-    assert!(place.error("--updates 6", "third").contains("third: it holds a model"));
+    assert!(place.error("--updates 6", "third").contains("third/tokenizer.json: it is there already"));
+    place.done("--updates 6 --start-over", "third");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a run leaves: a model directory, with a README that says how it came about, and the loss curve.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
@@ -30,22 +30,25 @@ const OF_A_MODEL: [&str; 4] = ["model.safetensors", "config.json", "README.md", 
 impl Pretraining<'_> {
     /// A run that begins replaces nothing, and puts no model beside weights of another.
     pub(super) fn check_free(&self) -> Result<(), PretrainError> {
-        let files = OF_A_MODEL.map(|name| self.folder.join(name));
-        if let Some(file) = files.into_iter().find(|file| file.exists()) {
-            return Err(PretrainError::Taken(file));
+        match self.of_another_model().into_iter().next() {
+            Some(file) => Err(PretrainError::Taken(file)),
+            None if checkpoint::is_there(&self.folder) => Err(PretrainError::OtherModel(self.folder.clone())),
+            None => Ok(()),
         }
-        let tokenizer = self.folder.join("tokenizer.json");
-        let is_other = |bytes: Vec<u8>| bytes != self.tokenizer.to_json().as_bytes();
-        if std::fs::read(&tokenizer).is_ok_and(is_other) || checkpoint::is_there(&self.folder) {
-            return Err(PretrainError::OtherModel(self.folder.clone()));
-        }
-        Ok(())
+    }
+
+    /// Files that a run would replace. A tokenizer that is this run's own stays: the configuration may name it there.
+    fn of_another_model(&self) -> Vec<PathBuf> {
+        let there = |name: &str| Some(self.folder.join(name)).filter(|file| file.exists());
+        let is_other = |file: &PathBuf| {
+            std::fs::read(file).map_or(true, |bytes| bytes != self.tokenizer.to_json().as_bytes())
+        };
+        OF_A_MODEL.into_iter().filter_map(there).chain(there("tokenizer.json").filter(is_other)).collect()
     }
 
     /// Removes an earlier run's model, so that it isn't taken for that of the next one.
     pub(super) fn remove_model(&self) -> Result<(), PretrainError> {
-        let files = OF_A_MODEL.map(|name| self.folder.join(name)).into_iter();
-        files.filter(|file| file.exists()).try_for_each(|file| remove(&file))
+        self.of_another_model().iter().try_for_each(|file| remove(file))
     }
 
     /// Writes the model directory's files, each whole or not at all; the weights last but for the README. `peak` is the
@@ -63,7 +66,7 @@ impl Pretraining<'_> {
         let config = toml::to_string(&self.shown_config()).expect("it was read from TOML");
         let told = file("pretrain.toml");
         if !self.is_told_by(&told) && !is_same(&told, &self.config_file) {
-            atomic::write(&file("pretrain.toml"), config.as_bytes())?;
+            atomic::write(&told, config.as_bytes())?;
         }
         let format = self.config.output.weights;
         let mut weights = std::collections::BTreeMap::new();
