@@ -473,40 +473,6 @@ impl BlankInfilling {
         short
     }
 
-    /// Hides tokens that the network reads in pieces; what it should predict stays.
-    fn hide_tokens(&self, examples: &mut [Example], draws: &mut dyn Draws) {
-        let special = &self.vocabulary.special;
-        let Some(hidden) = special.dblock.filter(|_| self.options.block_mask_prob > 0.0) else { return };
-        let is_start = |id: u32| id == special.sop || id as usize >= self.vocabulary.num_tokens;
-        for example in examples {
-            for id in &mut example.input_ids[example.prefix_length..] {
-                if !is_start(*id) && draws.unit() < self.options.block_mask_prob {
-                    *id = hidden;
-                }
-            }
-        }
-    }
-}
-
-/// Long blanks need a token before and after them.
-const SHORTEST_ROW: usize = 3;
-/// Rows that are cut into shorter ones have at least so many tokens.
-const SHORTEST_TO_CUT: usize = 34;
-
-impl Objective for BlankInfilling {
-    fn examples(&self, rows: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
-        let is_cut = draws.unit() < self.options.short_seq_prob && self.max_length >= SHORTEST_TO_CUT;
-        let rows = if is_cut { self.shorten(rows, draws) } else { rows.to_vec() };
-        self.with_blanks(rows, draws)
-    }
-
-    fn examples_of_parts(&self, parts: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
-        draws.unit(); // what decides it elsewhere: the draws after it stay the same
-        self.with_blanks(parts.to_vec(), draws)
-    }
-}
-
-impl BlankInfilling {
     /// Examples of rows that are as long as they are to be.
     fn with_blanks(&self, rows: Vec<Vec<u32>>, draws: &mut dyn Draws) -> Vec<Example> {
         let rows: Vec<Vec<u32>> = rows.into_iter().filter(|row| row.len() >= SHORTEST_ROW).collect();
@@ -537,6 +503,38 @@ impl BlankInfilling {
             examples.extend(rows.iter().map(|row| self.document(row, length, draws)));
         }
         examples
+    }
+
+    /// Hides tokens that the network reads in pieces; what it should predict stays.
+    fn hide_tokens(&self, examples: &mut [Example], draws: &mut dyn Draws) {
+        let special = &self.vocabulary.special;
+        let Some(hidden) = special.dblock.filter(|_| self.options.block_mask_prob > 0.0) else { return };
+        let is_start = |id: u32| id == special.sop || id as usize >= self.vocabulary.num_tokens;
+        for example in examples {
+            for id in &mut example.input_ids[example.prefix_length..] {
+                if !is_start(*id) && draws.unit() < self.options.block_mask_prob {
+                    *id = hidden;
+                }
+            }
+        }
+    }
+}
+
+/// Long blanks need a token before and after them.
+const SHORTEST_ROW: usize = 3;
+/// Rows that are cut into shorter ones have at least so many tokens.
+const SHORTEST_TO_CUT: usize = 34;
+
+impl Objective for BlankInfilling {
+    fn examples(&self, rows: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
+        let is_cut = draws.unit() < self.options.short_seq_prob && self.max_length >= SHORTEST_TO_CUT;
+        let rows = if is_cut { self.shorten(rows, draws) } else { rows.to_vec() };
+        self.with_blanks(rows, draws)
+    }
+
+    fn examples_of_parts(&self, parts: &[Vec<u32>], draws: &mut dyn Draws) -> Vec<Example> {
+        draws.unit(); // what decides it elsewhere: the draws after it stay the same
+        self.with_blanks(parts.to_vec(), draws)
     }
 }
 
