@@ -6,6 +6,7 @@
 //! encoder and a decoder the prefix is what the encoder reads.
 
 mod blank_infilling;
+mod blank_options;
 mod causal_lm;
 mod draws;
 mod masked_lm;
@@ -17,7 +18,8 @@ mod vocabulary;
 #[cfg(test)]
 mod golden_tests;
 
-pub use blank_infilling::{BlankInfilling, BlankOptions};
+pub use blank_infilling::BlankInfilling;
+pub use blank_options::BlankOptions;
 pub use causal_lm::CausalLm;
 pub use draws::{Draws, shuffle};
 pub use masked_lm::{MaskedLm, MaskedLmOptions};
