@@ -163,9 +163,16 @@ fn what_cannot_be_checked_is_an_error_and_no_pass() {
         let failed = verify(folder).code(2);
         String::from_utf8(failed.get_output().stderr.clone()).expect("it is text")
     };
+    let cases = copy.path().join("forward.json");
+    fs::remove_file(&cases).expect("it was copied");
+    assert!(error(copy.path()).contains("forward.json: missing, though forward.safetensors is there"));
+    fs::write(&cases, "{}").expect("a temporary file");
+    assert!(error(copy.path()).contains("forward.json: it lists no cases"));
+    fs::write(&cases, r#"{"n99": {}}"#).expect("a temporary file");
+    assert!(error(copy.path()).contains("no tensor `n99.input_ids`"));
     fs::remove_file(copy.path().join("forward.safetensors")).expect("it was copied");
     assert!(error(copy.path()).contains("forward.safetensors: missing, though forward.json is there"));
-    fs::remove_file(copy.path().join("forward.json")).expect("it was copied");
+    fs::remove_file(cases).expect("it was written");
     assert!(error(copy.path()).contains("no recordings found"));
     fs::remove_file(copy.path().join("weights.safetensors")).expect("it was copied");
     assert!(error(copy.path()).contains("no checkpoint found"));

@@ -1,6 +1,6 @@
 //! One forward pass in each form of the mask.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::recording::{Recording, batch, integers};
 use super::{Check, Subject, tolerance, values};
@@ -9,10 +9,8 @@ use crate::nn::{self, Precision};
 
 /// Logits of every case; hidden states, and for large vocabularies columns and log-sum-exp, where recorded.
 pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
-    let cases: Vec<&str> =
-        recording.names().into_iter().filter_map(|n| n.strip_suffix(".input_ids")).collect();
     let mut checks = Vec::new();
-    for case in cases {
+    for case in &recording.cases()? {
         let part = |name: &str| format!("{case}.{name}");
         let input_ids = recording.get(&part("input_ids"))?;
         let (b, s) = input_ids.dims2()?;
@@ -50,6 +48,9 @@ pub fn check(subject: &Subject, recording: &Recording) -> Result<Vec<Check>> {
             }
         }
         checks.extend(large_vocabulary(recording, case, &logits.reshape((b, s, ()))?)?);
+        if !checks.iter().any(|check| check.case == name) {
+            bail!("{}: nothing is recorded to compare `{case}` with", recording.file.display());
+        }
     }
     Ok(checks)
 }

@@ -57,6 +57,22 @@ impl Recording {
         names
     }
 
+    /// The cases that the recording's other half, `NAME.json`, lists, in order.
+    ///
+    /// # Errors
+    /// When that can't be read, or lists none.
+    pub fn cases(&self) -> Result<Vec<String>> {
+        let half = self.file.with_extension("json");
+        if !half.is_file() {
+            return Err(candle_core::Error::wrap(missing(half, &self.file)));
+        }
+        let listed = read_json(&half).map_err(candle_core::Error::wrap)?;
+        match listed.as_object() {
+            Some(cases) if !cases.is_empty() => Ok(cases.keys().cloned().collect()),
+            _ => bail!("{}: it lists no cases", half.display()),
+        }
+    }
+
     /// Integers of a recorded tensor, flat.
     pub fn integers(&self, name: &str) -> Result<Vec<u32>> {
         integers(self.get(name)?)
