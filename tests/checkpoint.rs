@@ -574,17 +574,23 @@ mod made_here {
     }
 
     #[test]
-    fn convert_keeps_names_and_configuration_of_other_families() {
+    fn convert_keeps_names_configuration_and_recipe_of_other_families() {
         let bytes = six_floats(&[Described { name: "bert.pooler.dense.weight", ..PLAIN }]);
         let config = br#"{"model_type": "bert", "hidden_size": 3}"#;
-        let dir =
-            folder(&[("pytorch_model.bin", &bytes), ("config.json", config), ("tokenizer.json", b"{}")]);
+        let recipe = b"[all]\nepochs = 2\n";
+        let dir = folder(&[
+            ("pytorch_model.bin", &bytes),
+            ("config.json", config),
+            ("tokenizer.json", b"{}"),
+            ("recipe.toml", recipe),
+        ]);
         let target = dir.path().join("model");
         glm_eval().arg("convert").args([dir.path(), &target]).args(["--dtype", "bf16"]).assert().success();
         let read = checkpoint::read(&target).unwrap();
         assert_eq!(read.config.unwrap()["hidden_size"], 3);
         assert_eq!(read.tensors["bert.pooler.dense.weight"].dtype(), DType::BF16);
         assert_eq!(read.tokenizer, Some(target.join("tokenizer.json")));
+        assert_eq!(fs::read(target.join("recipe.toml")).unwrap(), recipe);
     }
 
     #[test]

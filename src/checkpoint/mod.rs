@@ -27,7 +27,7 @@ use candle_core::Tensor;
 
 pub use digest::sha256;
 pub use error::{CheckpointError, WeightMismatch};
-pub use model_dir::{is_empty_dir, write_model_dir, write_safetensors};
+pub use model_dir::{RECIPE, is_empty_dir, write_model_dir, write_safetensors};
 
 /// Settings as `config.json` has them.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
@@ -44,6 +44,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// The `tokenizer.json` beside the weights, if there is one.
     pub tokenizer: Option<PathBuf>,
+    /// The model's own way of being fine-tuned beside the weights, [`RECIPE`], if there is one.
+    pub recipe: Option<PathBuf>,
     /// The text of the `tokenizer.json` that a GGUF file's vocabulary amounts to. One that can't be used is an error
     /// only where it is: the user may name another.
     pub own_tokenizer: Option<Result<String, CheckpointError>>,
@@ -115,8 +117,16 @@ pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let tensors = hub::official_names(path, tensors)?;
     let beside = |name| found.folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
     let config = beside("config.json").map(|file| read_settings(&file)).transpose()?;
-    let (tokenizer, sha256) = (beside("tokenizer.json"), sha256(&tensors));
-    Ok(Checkpoint { layout, config, tensors, tokenizer, own_tokenizer: None, sha256, files })
+    Ok(Checkpoint {
+        layout,
+        config,
+        sha256: sha256(&tensors),
+        tensors,
+        tokenizer: beside("tokenizer.json"),
+        recipe: beside(RECIPE),
+        own_tokenizer: None,
+        files,
+    })
 }
 
 fn read_gguf(path: &Path) -> Result<Checkpoint, CheckpointError> {
@@ -129,6 +139,7 @@ fn read_gguf(path: &Path) -> Result<Checkpoint, CheckpointError> {
         sha256: sha256(&tensors),
         tensors,
         tokenizer: None,
+        recipe: None,
         own_tokenizer: Some(gguf::vocabulary::tokenizer_json(&file)),
         files: vec![path.to_owned()],
     })

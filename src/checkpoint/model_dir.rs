@@ -1,4 +1,4 @@
-//! The model directory: `config.json`, `model.safetensors`, `tokenizer.json`, `README.md`.
+//! The model directory: `config.json`, `model.safetensors`, `tokenizer.json`, `recipe.toml`, `README.md`.
 //!
 //! Written whole or not at all: into a temporary neighbour, synced, then renamed.
 
@@ -11,10 +11,14 @@ use candle_core::Tensor;
 
 use super::{CheckpointError, Settings};
 
-/// The files of a model directory.
-const FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
+/// How a model is fine-tuned, where it brings its own way.
+pub const RECIPE: &str = "recipe.toml";
 
-/// Writes a model directory; `dir` may exist if it is empty, or holds a model directory, which is replaced.
+/// The files of a model directory.
+const FILES: [&str; 5] = ["config.json", "model.safetensors", "tokenizer.json", RECIPE, "README.md"];
+
+/// Writes a model directory; `dir` may exist if it is empty, or holds a model directory, which is replaced. `others` are
+/// the files beside configuration and weights, by name.
 ///
 /// The bytes depend on the arguments alone. Weights keep their names and types.
 ///
@@ -24,8 +28,7 @@ pub fn write_model_dir(
     dir: &Path,
     config: &Settings,
     tensors: &BTreeMap<String, Tensor>,
-    tokenizer: Option<&[u8]>,
-    readme: &str,
+    others: &[(&str, Vec<u8>)],
 ) -> Result<(), CheckpointError> {
     check_replaceable(dir)?;
     let parent = parent_of(dir);
@@ -39,9 +42,8 @@ pub fn write_model_dir(
         serde_json::to_vec_pretty(config).map_err(CheckpointError::json(&dir.join("config.json")))?;
     json.push(b'\n');
     write_synced(&new.join("config.json"), &json)?;
-    write_synced(&new.join("README.md"), readme.as_bytes())?;
-    if let Some(tokenizer) = tokenizer {
-        write_synced(&new.join("tokenizer.json"), tokenizer)?;
+    for (name, bytes) in others {
+        write_synced(&new.join(name), bytes)?;
     }
     write_safetensors(&new.join("model.safetensors"), tensors)?;
     sync(&new)?;
@@ -152,13 +154,15 @@ mod tests {
     fn what_is_written_is_read_back_and_nothing_else_is_left() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("deep/model");
-        write_model_dir(&dir, &settings("x"), &tensors(), Some(b"{}"), "# A model\n").unwrap();
+        let others = FILES[2..].iter().map(|name| (*name, b"{}".to_vec())).collect::<Vec<_>>();
+        write_model_dir(&dir, &settings("x"), &tensors(), &others).unwrap();
         let checkpoint = read(&dir).unwrap();
         assert_eq!(checkpoint.config, Some(settings("x")));
         assert_eq!(checkpoint.tokenizer, Some(dir.join("tokenizer.json")));
+        assert_eq!(checkpoint.recipe, Some(dir.join("recipe.toml")));
         assert_eq!(checkpoint.sha256, super::super::sha256(&tensors()));
         assert_eq!(listing(dir.parent().unwrap()).len(), 1);
-        assert_eq!(listing(&dir).len(), 4);
+        assert_eq!(listing(&dir).len(), 5);
     }
 
     #[test]
@@ -174,12 +178,12 @@ mod tests {
     fn an_earlier_model_is_replaced_but_anything_else_is_kept() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("model");
-        write_model_dir(&dir, &settings("x"), &tensors(), Some(b"{}"), "").unwrap();
-        write_model_dir(&dir, &settings("y"), &tensors(), None, "").unwrap();
+        write_model_dir(&dir, &settings("x"), &tensors(), &[("tokenizer.json", b"{}".to_vec())]).unwrap();
+        write_model_dir(&dir, &settings("y"), &tensors(), &[]).unwrap();
         let checkpoint = read(&dir).unwrap();
         assert_eq!((checkpoint.config, checkpoint.tokenizer), (Some(settings("y")), None));
         fs::write(dir.join("thesis.tex"), "").unwrap();
-        let message = write_model_dir(&dir, &settings("z"), &tensors(), None, "").unwrap_err().to_string();
+        let message = write_model_dir(&dir, &settings("z"), &tensors(), &[]).unwrap_err().to_string();
         assert!(message.contains("thesis.tex"), "{message}");
         assert_eq!(read(&dir).unwrap().config, Some(settings("y")));
     }
@@ -189,7 +193,7 @@ mod tests {
     fn others_may_read_the_weights_as_they_may_read_the_rest() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("model");
-        write_model_dir(&dir, &settings("x"), &tensors(), None, "").unwrap();
+        write_model_dir(&dir, &settings("x"), &tensors(), &[("README.md", Vec::new())]).unwrap();
         let permissions = |name| fs::metadata(dir.join(name)).unwrap().permissions();
         assert_eq!(permissions("model.safetensors"), permissions("config.json"));
     }

@@ -74,7 +74,7 @@ enum WeightType {
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// config.json, model.safetensors, tokenizer.json, README.md
+    /// config.json, model.safetensors, README.md, and the source's tokenizer.json and recipe.toml
     ModelDir,
     /// The weights alone, in one file
     Safetensors,
@@ -95,13 +95,13 @@ impl Convert {
             Format::Safetensors => checkpoint::write_safetensors(&self.destination, &tensors),
             Format::ModelDir => {
                 let readme = readme(&self.source, &self.destination, &read, &tensors, &sha256);
-                checkpoint::write_model_dir(
-                    &self.destination,
-                    &config,
-                    &tensors,
-                    tokenizer.as_deref(),
-                    &readme,
-                )
+                let mut others = vec![("README.md", readme.into_bytes())];
+                others.extend(tokenizer.map(|bytes| ("tokenizer.json", bytes)));
+                if let Some(file) = &read.recipe {
+                    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+                    others.push((checkpoint::RECIPE, bytes));
+                }
+                checkpoint::write_model_dir(&self.destination, &config, &tensors, &others)
             }
         };
         written.with_context(|| format!("cannot write {destination}"))?;

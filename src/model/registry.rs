@@ -15,7 +15,6 @@ const BUNDLED: &[Bundled] = &include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
 /// Behind a name: the same model, but with weights that are drawn at random.
 const RANDOM: &str = "-random";
 /// The recipe's file in a model directory.
-const RECIPE: &str = "recipe.toml";
 /// Folder that holds model directories by name.
 pub const MODELS_VARIABLE: &str = "GLM_EVAL_MODELS";
 
@@ -390,7 +389,7 @@ fn unknown(name: &str) -> RegistryError {
 }
 
 fn own_recipe(model: &Path) -> Result<Option<String>, RegistryError> {
-    let file = model.join(RECIPE);
+    let file = model.join(checkpoint::RECIPE);
     if !file.is_file() {
         return Ok(None);
     }

@@ -55,7 +55,7 @@ pub fn write_bart(folder: &Path) {
     let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/glm-tiny/tokenizer.json");
     let vocabulary = std::fs::read_to_string(vocabulary).expect("the bundled vocabulary");
     let vocabulary = vocabulary.replace("[CLS]", "<s>").replace("[SEP]", "</s>"); // BART's names for them
-    checkpoint::write_model_dir(folder, settings, &weights, Some(vocabulary.as_bytes()), "")
+    checkpoint::write_model_dir(folder, settings, &weights, &[("tokenizer.json", vocabulary.into_bytes())])
         .expect("a folder");
 }
 
