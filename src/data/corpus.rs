@@ -5,6 +5,7 @@
 //! with the corpus, nor with a text file; a line of JSON is bounded by
 //! [`MAX_LINE_BYTES`](super::jsonl::MAX_LINE_BYTES).
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ const PIECE_BYTES: usize = 1 << 18;
 /// # Errors
 /// When one of them means no file, or a file of a kind that is not read.
 pub fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, CorpusError> {
-    let mut files: Vec<PathBuf> = Vec::new();
+    let (mut files, mut seen) = (Vec::new(), HashSet::new());
     for pattern in patterns {
         let found = match () {
             () if pattern.is_dir() => in_folder(pattern)?,
@@ -62,7 +63,8 @@ pub fn files(patterns: &[PathBuf]) -> Result<Vec<PathBuf>, CorpusError> {
             if Kind::of(&file).is_none() {
                 return Err(CorpusError::UnknownKind { file });
             }
-            if !files.contains(&file) {
+            // By another name or through a link, too.
+            if seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
                 files.push(file);
             }
         }
@@ -310,7 +312,8 @@ mod tests {
             Ok(files.iter().map(|f| f.file_name().expect("a file").to_string_lossy().into_owned()).collect())
         };
         assert_eq!(names(&["."]).expect("a folder"), ["a.jsonl", "b.txt", "c.jsonl.zst", "d.parquet"]);
-        assert_eq!(names(&["*.jsonl*", "a.jsonl"]).expect("a glob"), ["a.jsonl", "c.jsonl.zst"]);
+        let named = ["*.jsonl*", "a.jsonl", "./a.jsonl"];
+        assert_eq!(names(&named).expect("a glob"), ["a.jsonl", "c.jsonl.zst"]);
         assert!(names(&["*.csv"]).expect_err("none").contains("matches nothing"));
         assert!(names(&["notes.md"]).expect_err("another kind").contains("only files that end in .jsonl"));
     }
