@@ -508,7 +508,7 @@ fn bad_input_is_named_with_its_place() {
     assert!(with_corpus("x/cut.jsonl", b"{\"text\": \"ab").contains("is the file cut short?"));
     assert!(with_corpus("x/other.csv", b"a,b").contains("only files that end in"));
     assert!(error("--corpus nowhere/*.txt").contains("matches nothing"));
-    assert!(error("--updates 0").contains("training.updates: it must be at least 1"));
+    assert!(error("--updates 0").contains("'--updates <N>': expected a whole number above 0"));
 
     let with_config = |from: &str, to: &str| {
         place.write("pretrain.toml", CONFIG.replace(from, to));
@@ -520,6 +520,9 @@ fn bad_input_is_named_with_its_place() {
     assert!(message.contains("model.num_layers: it is \"one\"; give a value such as 4"), "{message}");
     assert!(with_config("max_length = 48", "max_length = 480").contains("the network has 64 positions"));
     assert!(with_config("[rows]", "[row]").contains("row"));
+    assert!(
+        with_config("batch_size = 4", "batch_size = 0").contains("training.batch_size: it must be from 1")
+    );
     assert!(with_config("held_out = 0.2", "held_out = 0.9999999").contains("are held out with a share of"));
     assert!(
         with_config("[model]", "[model]\nmodel_type = \"bert\"").contains("model.model_type: the family is")

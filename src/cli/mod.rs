@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
@@ -109,6 +110,11 @@ pub fn main() -> ExitCode {
         message(&format!("error: {}", with_causes(error.as_ref())));
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+/// A whole number that an option counts with.
+fn above_zero<T: FromStr + PartialOrd + Default>(text: &str) -> Result<T, String> {
+    text.parse().ok().filter(|n| *n > T::default()).ok_or_else(|| "expected a whole number above 0".into())
 }
 
 /// Writes a line to stderr; where stderr is closed there is nobody to tell.

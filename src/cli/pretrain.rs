@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use candle_core::Device;
 
+use super::above_zero;
 use super::device::{self, DeviceArg};
 use super::progress::Bars;
 use crate::data::corpus;
@@ -46,10 +47,10 @@ pub struct Pretrain {
     #[arg(short = 'o', long, visible_alias = "out", default_value = "pretrained", value_name = "DIR")]
     output_path: PathBuf,
     /// In place of `training.updates`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = above_zero::<u64>)]
     updates: Option<u64>,
     /// In place of `training.batch_size`
-    #[arg(short = 'b', long, value_name = "N")]
+    #[arg(short = 'b', long, value_name = "N", value_parser = above_zero::<usize>)]
     batch_size: Option<usize>,
     /// In place of `training.learning_rate`
     #[arg(long, value_name = "X")]
@@ -75,7 +76,7 @@ pub struct Pretrain {
     /// Print what would be done and some examples, and stop
     #[arg(long)]
     dry_run: bool,
-    /// For `--dry-run`: how many examples
+    /// For `--dry-run`: how many examples, past the run's last update where it has fewer
     #[arg(long, default_value_t = 3, value_name = "N", requires = "dry_run")]
     samples: usize,
     /// For `--dry-run`: print the examples as JSON, one a line

@@ -12,6 +12,7 @@ use candle_core::DType;
 use serde_json::json;
 
 use self::blanks::Text;
+use super::above_zero;
 use super::device::DeviceArg;
 use crate::model::{Build, Head, LanguageModel, ModelSource};
 use crate::request::{Answer, Decoding, Request, Sampling};
@@ -39,16 +40,16 @@ pub struct Fill {
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// Tokens after which a blank is cut
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = above_zero)]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = above_zero::<usize>)]
     max_new_tokens: usize,
     /// Texts pursued side by side; 1 takes the most probable token each time
-    #[arg(long, visible_alias = "num-beams", default_value_t = 1, value_name = "N", value_parser = above_zero)]
+    #[arg(long, visible_alias = "num-beams", default_value_t = 1, value_name = "N", value_parser = above_zero::<usize>)]
     beams: usize,
     /// Divides a finished text's log-probability by its length to this power: above 0 favours long texts
     #[arg(long, default_value_t = 0.0, value_name = "P", allow_negative_numbers = true)]
     length_penalty: f64,
-    /// A blank does not end before so many tokens
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    /// A blank does not end before so many tokens; 0 allows an empty one, which no pre-training has
+    #[arg(long, default_value_t = 1, value_name = "N")]
     min_length: usize,
     /// No run of so many tokens appears twice in a blank; 0 allows it
     #[arg(long, visible_alias = "no-repeat-ngram-size", default_value_t = 0, value_name = "N")]
@@ -57,7 +58,7 @@ pub struct Fill {
     #[arg(long)]
     early_stopping: bool,
     /// Draw each token, among the K most probable ones
-    #[arg(long, value_name = "K", value_parser = above_zero)]
+    #[arg(long, value_name = "K", value_parser = above_zero::<usize>)]
     top_k: Option<usize>,
     /// Draw each token, among the most probable ones that together have this probability
     #[arg(long, value_name = "P")]
@@ -69,7 +70,7 @@ pub struct Fill {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Texts filled side by side; changes none of them
-    #[arg(short, long, default_value_t = 8, value_name = "N", value_parser = above_zero)]
+    #[arg(short, long, default_value_t = 8, value_name = "N", value_parser = above_zero::<usize>)]
     batch_size: usize,
     /// One JSON object a text: text, fillings (text, num_tokens, log_prob, is_ended), truncated_tokens
     #[arg(long)]
@@ -80,10 +81,6 @@ pub struct Fill {
     /// Threads [default: `$RAYON_NUM_THREADS`, else one a core]; changes no text
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-}
-
-fn above_zero(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number above 0".into())
 }
 
 /// What a user should know of all texts together.
