@@ -140,11 +140,6 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     if let Some(suite) = &ours.suite {
         let (value, stderr) =
             (suite.average.map(|e| e.value), suite.average.and_then(|e: Estimate| e.stderr));
-        let missing = if suite.missing.is_empty() {
-            String::new()
-        } else {
-            format!("lacks {}", suite.missing.join(", "))
-        };
         table.add_row(vec![
             "average".into(),
             of_suite(record).into(),
@@ -152,7 +147,7 @@ fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
             percent(stderr),
             String::new(),
             String::new(),
-            missing,
+            String::new(),
         ]);
     }
     writeln!(out, "{table}")?;
@@ -183,6 +178,9 @@ fn notes(record: &Record) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(random) = &ours.model.random_weights {
         notes.push(format!("Weights {random}."));
+    }
+    if let Some(suite) = ours.suite.as_ref().filter(|suite| !suite.missing.is_empty()) {
+        notes.push(format!("The average lacks {}.", suite.missing.join(", ")));
     }
     if ours.tasks.iter().any(|task| task.samples.effective < task.samples.original) {
         let parts = ours.tasks.iter().filter(|task| task.samples.effective < task.samples.original);
