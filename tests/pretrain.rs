@@ -495,6 +495,24 @@ fn printed_samples_are_what_the_updates_learn_from() {
 }
 
 #[test]
+fn without_a_configuration_it_is_that_of_glm_tiny() {
+    let place = Place::new();
+    let pretrain = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_glm-eval"));
+        command.arg("pretrain").args(words).current_dir(place.path("corpus")).env_remove("GLM_EVAL_SHARED");
+        command.args(["--device", "cpu", "--cache-dir", "cache"]).output().expect("the program starts")
+    };
+    let samples = pretrain(&["--corpus", ".", "--dry-run", "--samples", "20", "--json"]);
+    assert_eq!(samples.status.code(), Some(0), "{}", String::from_utf8_lossy(&samples.stderr));
+    assert_eq!(String::from_utf8_lossy(&samples.stdout).lines().count(), 20);
+    let message = message(&pretrain(&["--dry-run"]));
+    assert!(
+        message.contains("give text with `--corpus`: no corpus at `corpus/novels.jsonl.zst`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn bad_input_is_named_with_its_place() {
     let place = Place::new();
     let error = |words: &str| place.error(words, "model");

@@ -20,24 +20,25 @@ use crate::pretrain::{About, Config, NumberFormat, Parts, Pretraining, train_tok
 use crate::results::atomic;
 use crate::tokenizer::Tokenizer;
 
-/// Pre-train a model on your own text, as a configuration says.
+/// Pre-train a model on your own text, as a configuration says: a small GLM, unless another is given.
 ///
 /// Leaves a model directory with a README, a log of every update and the loss curve. A run that was killed or
 /// interrupted goes on where it stopped when the same command is given again, and ends in the same bytes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  glm-eval pretrain --config models/glm-tiny/pretrain.toml --corpus my-texts/ -o my-glm
+  glm-eval pretrain --corpus my-texts/ -o my-glm
   glm-eval pretrain --config pretrain.toml --corpus 'a/*.jsonl.zst' --corpus b.txt --updates 200 -o try
-  glm-eval pretrain --config pretrain.toml --dry-run --samples 2000 --json
+  glm-eval pretrain --corpus my-texts/ --dry-run --samples 2000 --json
   glm-eval pretrain --config pretrain.toml --corpus my-texts/ --train-tokenizer my-tokenizer.json")]
 pub struct Pretrain {
-    /// The configuration (TOML); every key is explained in docs/pretraining.md
+    /// The configuration (TOML) [default: that of glm-tiny]; every key is explained in docs/pretraining.md
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// Text to learn from: a file (.jsonl, .txt, also .zst, .parquet), a folder or a pattern, in place of the configuration's; repeatable
     #[arg(long, value_name = "PATH")]
     corpus: Vec<PathBuf>,
-    /// Folder that relative paths of the configuration start from [default: `$GLM_EVAL_SHARED`, then this folder]
+    /// Folder that relative paths of the configuration start from [default: `$GLM_EVAL_SHARED`, else this folder; without
+    /// `--config` also ../shared]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Folder of the tokenized corpus [default: `~/.cache/glm-eval`, or `$XDG_CACHE_HOME/glm-eval`]
@@ -94,7 +95,7 @@ impl Pretrain {
     fn exec_on_threads(&self) -> anyhow::Result<ExitCode> {
         let config = self.resolved()?;
         if let Some(file) = &self.train_tokenizer {
-            config.check().context(self.config.display().to_string())?;
+            config.check().context(self.config_name())?;
             let tokenizer =
                 train_tokenizer(&self.corpus_files(&config)?, &config.corpus.text_field, &config.tokenizer)?;
             atomic::write(file, tokenizer.to_json().as_bytes())?;
@@ -117,7 +118,7 @@ impl Pretrain {
             Some(path) => Tokenizer::open(&self.in_data_dir(path))?,
             None => Tokenizer::builtin(),
         };
-        let parts = Parts::new(&config, &tokenizer, &device).context(self.config.display().to_string())?;
+        let parts = Parts::new(&config, &tokenizer, &device).context(self.config_name())?;
         ctrlc::set_handler(|| {
             // Asked twice, it ends at once: the last checkpoint is there anyway.
             if STOP.is_asked() {
@@ -152,7 +153,7 @@ impl Pretrain {
 
     /// The configuration with what the command line says instead.
     fn resolved(&self) -> anyhow::Result<Config> {
-        let mut config = Config::read(&self.config)?;
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::builtin()), Config::read)?;
         if !self.corpus.is_empty() {
             config.corpus.files.clone_from(&self.corpus);
         }
@@ -165,12 +166,24 @@ impl Pretrain {
         Ok(config)
     }
 
+    /// What to call the configuration in messages.
+    fn config_name(&self) -> String {
+        self.config
+            .as_ref()
+            .map_or_else(|| "the built-in configuration".into(), |file| file.display().to_string())
+    }
+
     fn corpus_files(&self, config: &Config) -> anyhow::Result<Vec<PathBuf>> {
         let files = config.corpus.files.iter().map(|path| match self.corpus.is_empty() {
             true => self.in_data_dir(path),
             false => path.clone(), // as the user typed it
         });
-        Ok(corpus::files(&files.collect::<Vec<_>>())?)
+        let found = corpus::files(&files.collect::<Vec<_>>());
+        if self.config.is_none() && self.corpus.is_empty() {
+            return found
+                .context("glm-tiny's corpus does not come with the program; give text with `--corpus`");
+        }
+        Ok(found?)
     }
 
     fn tokens(&self, config: &Config, tokenizer: &Tokenizer, bars: &Bars) -> anyhow::Result<Tokens> {
@@ -185,7 +198,9 @@ impl Pretrain {
     /// A path of the configuration.
     fn in_data_dir(&self, path: &Path) -> PathBuf {
         let shared = || std::env::var_os("GLM_EVAL_SHARED").map(PathBuf::from);
-        match self.data_dir.clone().or_else(shared) {
+        let beside =
+            || Some(PathBuf::from("../shared")).filter(|folder| self.config.is_none() && folder.is_dir());
+        match self.data_dir.clone().or_else(shared).or_else(beside) {
             Some(folder) => folder.join(path),
             None => path.into(),
         }

@@ -389,6 +389,14 @@ impl Default for OutputConfig {
 }
 
 impl Config {
+    /// That of `glm-tiny`.
+    ///
+    /// # Panics
+    /// When `models/glm-tiny/pretrain.toml` was broken as the program was built.
+    pub fn builtin() -> Self {
+        toml::from_str(include_str!("../../models/glm-tiny/pretrain.toml")).expect("a test reads it")
+    }
+
     /// Reads a file.
     ///
     /// # Errors

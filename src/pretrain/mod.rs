@@ -66,7 +66,7 @@ pub struct Pretraining<'a> {
     /// What it learns from.
     pub objective: Box<dyn Objective>,
     /// Where the configuration was read: a file of the user's, which is left as it is.
-    pub config_file: PathBuf,
+    pub config_file: Option<PathBuf>,
     /// Where the model directory is made.
     pub folder: PathBuf,
     /// Where it is computed.

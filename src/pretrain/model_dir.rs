@@ -65,7 +65,8 @@ impl Pretraining<'_> {
         atomic::write(&file("tokenizer.json"), self.tokenizer.to_json().as_bytes())?;
         let config = toml::to_string(&self.shown_config()).expect("it was read from TOML");
         let told = file("pretrain.toml");
-        if !self.is_told_by(&told) && !is_same(&told, &self.config_file) {
+        let is_own = self.config_file.as_deref().is_some_and(|file| is_same(&told, file));
+        if !self.is_told_by(&told) && !is_own {
             atomic::write(&told, config.as_bytes())?;
         }
         let format = self.config.output.weights;
