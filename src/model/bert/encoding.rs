@@ -5,7 +5,7 @@
 //!
 //! Source: Devlin et al. 2019, section 3; Liu et al. 2019, section 3.1; Schick and Schütze 2021 for several masks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::Config;
@@ -204,39 +204,34 @@ struct Tokens {
 
 impl Tokens {
     /// A text cut at the borders of its spans, each piece tokenized on its own, so that no token is half inside. The
-    /// space before a span goes with it, as byte-level vocabularies have it.
+    /// space before a span goes with it, as byte-level vocabularies have it. A span may lie in another.
     fn new<'a>(
         tokenizer: &Tokenizer,
         request: &Request,
         text: &str,
         spans: impl Iterator<Item = &'a Span>,
     ) -> Result<Self, EncodingError> {
-        let outside = |span: &Span| EncodingError::SpanOutside {
-            id: request.id.clone(),
-            start: span.bytes.start,
-            end: span.bytes.end,
-            length: text.len(),
+        let cut = |span: &Span| match (text.get(..span.bytes.start), text.get(span.bytes.clone())) {
+            (Some(before), Some(_)) => Ok(before.trim_end().len()..span.bytes.end),
+            _ => Err(EncodingError::SpanOutside {
+                id: request.id.clone(),
+                start: span.bytes.start,
+                end: span.bytes.end,
+                length: text.len(),
+            }),
         };
-        let mut ordered: Vec<(usize, &Span)> = spans.enumerate().collect();
-        ordered.sort_by_key(|(_, span)| span.bytes.start);
-        let (mut ids, mut at) = (Vec::new(), 0);
-        let mut places = vec![0..0; ordered.len()];
-        for (number, span) in ordered {
-            let start = match text.get(..span.bytes.start) {
-                Some(before) => before.trim_end().len(),
-                None => return Err(outside(span)),
-            };
-            let (Some(before), Some(inside)) = (text.get(at..start), text.get(start..span.bytes.end)) else {
-                return Err(outside(span)); // or two spans overlap
-            };
-            ids.extend(prompt::encode(tokenizer, request, before)?);
-            let first = ids.len();
-            ids.extend(prompt::encode(tokenizer, request, inside)?);
-            places[number] = first..ids.len();
-            at = span.bytes.end;
+        let spans = spans.map(cut).collect::<Result<Vec<_>, _>>()?;
+        let mut borders: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).collect();
+        borders.extend([0, text.len()]);
+        borders.sort_unstable();
+        borders.dedup();
+        let (mut ids, mut token_at) = (Vec::new(), HashMap::from([(0, 0)]));
+        for piece in borders.windows(2) {
+            ids.extend(prompt::encode(tokenizer, request, &text[piece[0]..piece[1]])?);
+            token_at.insert(piece[1], ids.len());
         }
-        ids.extend(prompt::encode(tokenizer, request, &text[at..])?);
-        Ok(Self { ids, spans: places })
+        let spans = spans.iter().map(|span| token_at[&span.start]..token_at[&span.end]).collect();
+        Ok(Self { ids, spans })
     }
 }
 
@@ -295,15 +290,15 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_found_in_its_text_and_must_not_be_cut() {
+    fn a_span_is_found_in_its_text_and_in_another_span_and_must_not_be_cut() {
         let tokenizer = Tokenizer::builtin_published();
-        let spans = vec![Span { text: 1, bytes: 3..5 }, Span { text: 0, bytes: 6..8 }];
+        let spans = [(1, 3..5), (0, 6..8), (0, 3..8)].map(|(text, bytes)| Span { text, bytes }).to_vec();
         let ask = || classify("it is so and", Some("it is"), spans.clone());
         let encoding = &Encoding::all(&tokenizer, special(&tokenizer), &request(ask(), 64)).unwrap()[0];
         let Targets::Pooled { spans } = &encoding.targets else { panic!("a pair is pooled") };
         let texts: Vec<String> =
             spans.iter().map(|span| tokenizer.decode(&encoding.input_ids[span.clone()]).unwrap()).collect();
-        assert_eq!(texts, ["is", "so"]);
+        assert_eq!(texts, ["is", "so", "is so"]);
         let error = Encoding::all(&tokenizer, special(&tokenizer), &request(ask(), 7)).unwrap_err();
         assert!(error.to_string().contains("a marked span"), "{error}");
     }

@@ -33,7 +33,7 @@ pub enum EncodingError {
     /// A candidate has nothing to score.
     #[error("{id}: the candidate {candidate:?} has no tokens")]
     EmptyCandidate { id: String, candidate: String },
-    /// A marked span that is not in its text, or overlaps another one.
+    /// A marked span that is not in its text.
     #[error("{id}: a marked span at bytes {start} to {end} does not fit its text of {length} bytes")]
     SpanOutside { id: String, start: usize, end: usize, length: usize },
     /// Truncation would take a marked span, without which there is no answer.
