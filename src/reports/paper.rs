@@ -233,7 +233,8 @@ pub fn task_notes(task: &TaskRecord) -> Vec<String> {
     if let Some(limit) = task.recipe.get("train_limit").and_then(|limit| limit.value.as_u64()) {
         let train = task.data.iter().find(|file| file.split == "train");
         if let Some(file) = train.filter(|file| file.rows as u64 > limit) {
-            notes.push(format!("{}: trained on {limit} of {} rows.", task.name, file.rows));
+            // Questions where a row has several: the limit counts samples.
+            notes.push(format!("{}: trained on at most {limit} samples of {} rows.", task.name, file.rows));
         }
     }
     notes
