@@ -394,11 +394,11 @@ fn a_task_of_ones_own_needs_no_code() {
     fs::write(&file, PLAIN).expect("a temporary file");
     let task = Task::find(file.to_str().expect("a path")).unwrap_or_else(|error| panic!("{error}"));
     let rows = [json!({"review": "I smiled.", "label": "good"}), json!({"review": "I wept."})];
-    let samples = samples(&task, &rows, Split::Val, &task.form());
+    let samples = samples(&task, &rows, Split::Test, &task.form());
     assert_eq!(render(&samples[0].request), "I smiled.*| It was|[MASK]|.\n\nword:  bad| good");
     assert_eq!(
         samples.iter().map(|s| (s.guid.as_str(), s.label)).collect::<Vec<_>>(),
-        [("dev-0", Some(1)), ("dev-1", None)]
+        [("test-0", Some(1)), ("test-1", None)]
     );
 }
 
@@ -544,7 +544,7 @@ fn validate_names_what_is_wrong_and_exits_with_2() {
     fs::write(folder.path().join("a.toml"), PLAIN).expect("a temporary file");
     fs::write(folder.path().join("b.toml"), PLAIN.replace("epochs", "epoch")).expect("a temporary file");
     fs::create_dir(folder.path().join("Mood")).expect("a folder");
-    let rows = "{\"review\": \"I smiled.\", \"label\": \"good\"}\n{\"review\": 3.5}\n{\"review\": [3]}\n";
+    let rows = "{\"review\": \"I smiled.\", \"label\": \"good\"}\n{\"review\": 3.5, \"label\": \"bad\"}\n{\"review\": [3]}\n";
     fs::write(folder.path().join("Mood/val.jsonl"), rows).expect("a temporary file");
     let tasks = folder.path().to_str().expect("a path");
     let (output, stdout, _) = run(&["validate", tasks], folder.path());

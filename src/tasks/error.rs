@@ -33,8 +33,8 @@ pub enum TaskError {
     /// A row's label is none of the task's.
     #[error("{place}: the label {found} is none of {}{}", list(known), suggestion(near.as_ref()))]
     UnknownLabel { place: String, found: String, known: Vec<String>, near: Option<String> },
-    /// A training row has no label.
-    #[error("{place}: the row has no label, so nothing can be learned from it; give it one, or take it out")]
+    /// A row of the training or validation set has no label.
+    #[error("{place}: the row has no label to learn from or to be scored by; give it one, or take it out")]
     Unlabelled { place: String },
     /// The task has no such file.
     #[error("{task}: there is no {split} file{}", if looked_for.is_empty() {

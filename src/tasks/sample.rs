@@ -185,9 +185,9 @@ impl Sample {
         matches!(self.reading, Reading::Text | Reading::WholeText)
     }
 
-    /// Is the right answer known?
+    /// Is the right answer known, or none needed?
     pub fn is_answered(&self) -> bool {
-        self.label.is_some() || !self.targets.is_empty()
+        self.label.is_some() || !self.targets.is_empty() || self.reading == Reading::LogProb
     }
 
     /// Is one of the sample's own candidates the answer (instead of one of the task's labels)?

@@ -59,7 +59,7 @@ impl<'a> Samples<'a> {
     /// The next sample, if there is one.
     fn read(&mut self) -> Result<Option<Sample>, TaskError> {
         let Some(item) = self.item()? else { return Ok(None) };
-        let place = (self.split == Split::Train).then(|| place(&item.row));
+        let place = (self.split != Split::Test).then(|| place(&item.row));
         let sample = self.task.sample(item, self.doc_id, &self.form)?;
         if let Some(place) = place.filter(|_| !sample.is_answered()) {
             return Err(TaskError::Unlabelled { place });
