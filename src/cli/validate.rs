@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::{COULD_NOT_RUN, unless_closed, with_causes};
 use crate::data::LocateError;
-use crate::tasks::{Provenance, Task, TaskData, TaskError, mini, names};
+use crate::tasks::{Provenance, Split, Task, TaskData, TaskError, mini, names};
 
 /// Load task files and their data, and say what is wrong with them.
 ///
@@ -32,6 +32,9 @@ pub struct Validate {
 impl Validate {
     /// Checks every file; a broken one doesn't keep the others from being checked.
     pub fn exec(self) -> anyhow::Result<ExitCode> {
+        if let Some(folder) = self.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
+            bail!("--data-dir {}: there is no such folder", folder.display());
+        }
         let sources = match &self.path {
             None => names().chain(mini::names()).map(str::to_owned).collect(),
             Some(name) if is_name(name) => vec![name.display().to_string()],
@@ -61,16 +64,23 @@ impl Validate {
         let mut summary = format!("{}: {} pattern{plural}", task.file, task.patterns.len());
         let data = match TaskData::locate(&task, self.data_dir.as_deref()) {
             Ok(data) => data,
-            Err(TaskError::Locate(LocateError::NotFound { .. })) => return Ok(summary + "; no data found"),
+            Err(TaskError::Locate(LocateError::NotFound { .. })) if !self.is_data_asked_for() => {
+                return Ok(summary + "; no data found");
+            }
             Err(error) => return Err(error),
         };
-        for &split in data.files.keys() {
+        for split in Split::ALL {
+            let Some(spec) = task.file_spec(split) else { continue };
+            if !data.files.contains_key(&split) {
+                write!(summary, "; no {split} file ({})", spec.path).expect("a string takes any text");
+                continue;
+            }
             let mut count = 0;
             for sample in task.samples(&data, split, &task.form())? {
                 sample?;
                 count += 1;
             }
-            let has_official = task.file_spec(split).is_some_and(|spec| spec.sha256.is_some());
+            let has_official = spec.sha256.is_some();
             let kind = match data.provenance(&task, split)?.0 {
                 Provenance::Official => "",
                 Provenance::Unknown if !has_official => "",
@@ -80,6 +90,11 @@ impl Validate {
             write!(summary, "; {split} {count} samples{kind}").expect("a string takes any text");
         }
         Ok(summary)
+    }
+
+    /// Of one task, and in one folder? Of all tasks, a folder need not have all.
+    fn is_data_asked_for(&self) -> bool {
+        self.data_dir.is_some() && self.path.as_deref().is_some_and(|path| !path.is_dir())
     }
 }
 

@@ -21,6 +21,9 @@ pub enum LocateError {
         lines(looked_at)
     )]
     NotFound { folder: String, files: Vec<String>, looked_at: Vec<String>, hint: String },
+    /// The folder that a variable names is none.
+    #[error("`{variable}` names {}, which is no folder; set it to the folder of the data, or unset it", place.display())]
+    NoFolder { variable: &'static str, place: PathBuf },
     /// Several folders could be meant.
     #[error(
         "the data for `{folder}` could be any of {}; name one of them with --data-dir",
@@ -56,6 +59,9 @@ pub fn locate(wanted: Wanted<'_>, data_dir: Option<&Path>) -> Result<PathBuf, Lo
             looked_at.push(format!("{name} (not set)"));
             continue;
         };
+        if name == DATA_VARIABLE && !place.is_dir() {
+            return Err(LocateError::NoFolder { variable: DATA_VARIABLE, place });
+        }
         looked_at.push(format!("{} ({name})", place.display()));
         if let Some(folder) = within(wanted, &place)? {
             return Ok(folder);
