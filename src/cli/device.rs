@@ -74,6 +74,9 @@ pub fn check_dtype(dtype: DType, device: &Device) -> anyhow::Result<()> {
     }
 }
 
+/// More are of no use on any machine, and thousands stop a small one.
+const MAX_THREADS: usize = 1024;
+
 /// Makes the one thread pool, and does `work` on one of its threads: an op that is spread over threads begins at once
 /// there, while another thread would hand it over and wait.
 ///
@@ -83,8 +86,8 @@ pub fn on_threads<T: Send>(
     threads: Option<usize>,
     work: impl FnOnce() -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
-    if threads == Some(0) {
-        bail!("--threads 0: at least one thread is needed");
+    if let Some(threads) = threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {
+        bail!("--threads {threads}: from 1 to {MAX_THREADS} can be used");
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads.unwrap_or(0))

@@ -42,7 +42,7 @@ pub struct Report {
     /// terminal, markdown, latex, csv, json or html (a list with commas); --out needs one besides terminal
     #[arg(short, long, value_delimiter = ',', default_value = "terminal")]
     format: Vec<String>,
-    /// The folder for the files, plots among them (SVG and PNG); without it the one format goes to stdout
+    /// The folder for the files, plots among them (SVG and PNG); without it the one format goes to stdout; CSV needs it
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -123,6 +123,10 @@ impl Score {
         let measured = metrics::measure_all(&metrics, &outcomes, labels.len());
         let scores: Scores = metrics.into_iter().zip(measured).collect();
         let num_empty = num_empty(&outcomes);
+        let num_failed = num_failed(&outcomes);
+        if !reads_texts && num_failed > 0 {
+            tracing::warn!("{num_failed} of {} predictions are null and count as wrong", outcomes.len());
+        }
         if reads_texts && num_empty > 0 {
             tracing::warn!(
                 "{num_empty} of {} predictions are empty or null; none is left out of the scores",
@@ -292,6 +296,11 @@ fn same_lines(a: &Path, predictions: &Answers, b: &Path, references: &Answers) -
     }
 }
 
+/// Samples without a prediction.
+fn num_failed(outcomes: &[Outcome]) -> usize {
+    outcomes.iter().filter(|outcome| outcome.prediction == Prediction::None).count()
+}
+
 /// Predicted texts with nothing but white space in them, failed samples too.
 fn num_empty(outcomes: &[Outcome]) -> usize {
     let is_empty = |outcome: &&Outcome| match &outcome.prediction {
@@ -344,7 +353,6 @@ fn aliases(sample: &Sample, split: Split) -> Vec<String> {
 }
 
 fn to_json(task: Option<&Task>, outcomes: &[Outcome], scores: &Scores) -> Value {
-    let failed = outcomes.iter().filter(|outcome| outcome.prediction == Prediction::None).count();
     let mut metrics: Map<_, _> =
         scores.iter().map(|(m, measured)| (m.name.into(), json!(measured))).collect();
     for (metric, signature) in signatures(scores, outcomes) {
@@ -356,7 +364,7 @@ fn to_json(task: Option<&Task>, outcomes: &[Outcome], scores: &Scores) -> Value 
         "task": task.map(|task| &task.name),
         "version": task.map(|task| task.version),
         "samples": outcomes.len(),
-        "failed": failed,
+        "failed": num_failed(outcomes),
     });
     if scores.iter().any(|(metric, _)| metric.reads_texts) {
         json["empty"] = num_empty(outcomes).into();

@@ -187,7 +187,16 @@ impl Run<'_> {
         let recipe = &job.recipe.recipe;
         let first_metric = job.task.metrics.first().map_or("", |metric| metric.name.as_str());
         let updates_per_epoch = examples.len().div_ceil(recipe.batch_size) as u64;
-        let schedule = job.recipe.schedule(updates_per_epoch * recipe.epochs as u64);
+        let num_updates = updates_per_epoch * recipe.epochs as u64;
+        let schedule = job.recipe.schedule(num_updates);
+        // The published schedules begin at 0, or end there: a single update does both.
+        if num_updates > 0 && (0..num_updates).all(|update| schedule.at(update) <= 0.0) {
+            self.progress.note(&format!(
+                "{}: the learning rate of its {num_updates} update is 0, so nothing is learned; take more rows or epochs, or a \
+                 smaller `--train-batch-size`",
+                job.task.name
+            ));
+        }
         let compute = |source: candle_core::Error| EvalError::model(&job.task.name, source.into());
         let mut trainer = match model {
             Some(model) => {

@@ -117,7 +117,9 @@ impl ModelSource {
     /// When there is no such model, or its files are damaged or do not fit each other.
     pub fn open(name: &str, tokenizer: Option<&Path>) -> Result<Self, RegistryError> {
         let path = Path::new(name);
-        if path.exists() {
+        // A folder of something else, such as the records of a run, does not hide a known model of its name.
+        let is_known = || bundled(name).is_some() || found(name).is_some();
+        if path.exists() && (!path.is_dir() || checkpoint::is_there(path) || !is_known()) {
             let name = path
                 .canonicalize()
                 .ok()
