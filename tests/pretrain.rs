@@ -502,7 +502,7 @@ fn without_a_configuration_it_is_that_of_glm_tiny() {
         command.arg("pretrain").args(words).current_dir(place.path("corpus")).env_remove("GLM_EVAL_SHARED");
         command.args(["--device", "cpu", "--cache-dir", "cache"]).output().expect("the program starts")
     };
-    let samples = pretrain(&["--corpus", ".", "--dry-run", "--samples", "20", "--json"]);
+    let samples = pretrain(&["--corpus", ".", "--held-out", "0.2", "--dry-run", "--samples", "20", "--json"]);
     assert_eq!(samples.status.code(), Some(0), "{}", String::from_utf8_lossy(&samples.stderr));
     assert_eq!(String::from_utf8_lossy(&samples.stdout).lines().count(), 20);
     let message = message(&pretrain(&["--dry-run"]));

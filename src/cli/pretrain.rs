@@ -37,6 +37,9 @@ pub struct Pretrain {
     /// Text to learn from: a file (.jsonl, .txt, also .zst, .parquet), a folder or a pattern, in place of the configuration's; repeatable
     #[arg(long, value_name = "PATH")]
     corpus: Vec<PathBuf>,
+    /// Share of the documents to measure on, in place of `corpus.held_out`
+    #[arg(long, value_name = "SHARE")]
+    held_out: Option<f64>,
     /// Folder that relative paths of the configuration start from [default: `$GLM_EVAL_SHARED`, else this folder; without
     /// `--config` also ../shared]
     #[arg(long, value_name = "DIR")]
@@ -157,6 +160,7 @@ impl Pretrain {
         if !self.corpus.is_empty() {
             config.corpus.files.clone_from(&self.corpus);
         }
+        config.corpus.held_out = self.held_out.unwrap_or(config.corpus.held_out);
         let training = &mut config.training;
         training.updates = self.updates.unwrap_or(training.updates);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);

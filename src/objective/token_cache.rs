@@ -41,8 +41,8 @@ pub enum CacheError {
     /// No document was held out, or all were.
     #[error(
         "of {documents} documents, {held_out} are held out with a share of {share}: at least one must be, and one not (equal \
-         ones stay together); change `held_out` in [corpus], where 0 holds out none and nothing is measured, or cut the \
-         corpus into more documents"
+         ones stay together); change `held_out` in [corpus] (`--held-out`), where 0 holds out none and nothing is measured, \
+         or cut the corpus into more documents"
     )]
     Split {
         /// All documents.
