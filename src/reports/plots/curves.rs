@@ -1,7 +1,7 @@
 //! Published curves: perplexity and LAMBADA against parameters (the paper's figure 4), infilling against masked share.
 
 use super::axis::{self, LARGE, NORMAL, SMALL, Scale};
-use super::scene::{Anchor, Color, SIGNS, Scene, Sign, color};
+use super::scene::{Anchor, Color, Scene, Sign, color, looks};
 use super::{Key, NoPlot, Plot, legend, spread};
 use crate::reports::runs::ModelRuns;
 use crate::results::published::{Published, published};
@@ -101,7 +101,6 @@ pub fn infilling(_: &[ModelRuns]) -> Result<Plot, NoPlot> {
     let axis_name = "share of the text that is masked";
     scene.text((f64::midpoint(left, right), bottom + 38.0), axis_name, SMALL, Anchor::Middle).color =
         color::FAINT;
-    let looks = |index: usize| (SIGNS[index % SIGNS.len()], color::SERIES[index % color::SERIES.len()]);
     let mut ends = Vec::new();
     for (index, model) in models.iter().enumerate() {
         let (sign, color) = looks(index);

@@ -1,7 +1,9 @@
 //! Scores after every epoch of fine-tuning: a small panel a task, a thin line a seed.
 
+use std::collections::BTreeSet;
+
 use super::axis::{self, NORMAL, SMALL, Scale};
-use super::scene::{Anchor, Color, SIGNS, Scene, Sign, color};
+use super::scene::{Anchor, Color, Scene, Sign, color, looks};
 use super::{Key, NoPlot, Plot, legend};
 use crate::reports::runs::{ModelRuns, ScoredTask};
 use crate::stats;
@@ -30,16 +32,13 @@ pub fn plot(models: &[ModelRuns]) -> Result<Plot, NoPlot> {
         return Err("No plot of scores against epochs: no run of ours was fine-tuned.".into());
     }
     let mut scene = Scene::new(ACROSS, 0.0);
-    let style = |index: usize| (SIGNS[index % SIGNS.len()], color::SERIES[index % color::SERIES.len()]);
-    let trained = |index: usize| tasks.iter().any(|(_, all)| all.iter().any(|(of, _)| *of == index));
-    let mut keys: Vec<(Key, String)> = models
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| trained(*index))
-        .map(|(index, model)| {
-            (Key::Line(style(index).0, style(index).1, false), format!("{}, mean over seeds", model.label()))
-        })
-        .collect();
+    let trained: BTreeSet<usize> = tasks.iter().flat_map(|(_, all)| all.iter().map(|(of, _)| *of)).collect();
+    let style = |index: usize| looks(trained.range(..index).count());
+    let key = |&index: &usize| {
+        let (sign, color) = style(index);
+        (Key::Line(sign, color, false), format!("{}, mean over seeds", models[index].label()))
+    };
+    let mut keys: Vec<(Key, String)> = trained.iter().map(key).collect();
     keys.push((Key::Dash, "best constant answer (dashed)".into()));
     let top = legend(&mut scene, (16.0, 8.0), ACROSS - 16.0, &keys) + 14.0;
     for (place, (name, all)) in tasks.iter().enumerate() {

@@ -61,8 +61,13 @@ pub enum Sign {
 }
 
 /// In the order of use, beside [`color::SERIES`].
-pub const SIGNS: [Sign; 6] =
-    [Sign::Disc, Sign::Square, Sign::Triangle, Sign::Diamond, Sign::Down, Sign::Cross];
+const SIGNS: [Sign; 6] = [Sign::Disc, Sign::Square, Sign::Triangle, Sign::Diamond, Sign::Down, Sign::Cross];
+
+/// Sign and colour of a series: 36 pairs, of which no two are alike.
+pub fn looks(index: usize) -> (Sign, Color) {
+    let (round, place) = (index / SIGNS.len(), index % SIGNS.len());
+    (SIGNS[(place + round) % SIGNS.len()], color::SERIES[place])
+}
 
 /// Where a text lies about its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
