@@ -106,6 +106,15 @@ fn broken_rows() {
         let says = &["RTE/train.jsonl:2: the row has no label"];
         scratch.fails(&format!("{command} --data-dir {{}}/unlabelled"), 2, says);
     }
+    scratch.write("unlabelled/RTE/train.jsonl", ROW);
+    scratch.write("unlabelled/RTE/val.jsonl", format!("{ROW}\n{}", ROW.replace("\"label\"", "\"lbl\"")));
+    for command in ["run rte --mode zero-shot -o {}/out", "validate rte"] {
+        let says = &["RTE/val.jsonl:2: the row has no label"];
+        scratch.fails(&format!("{command} --data-dir {{}}/unlabelled"), 2, says);
+    }
+    scratch.fails("validate --data-dir {}/none", 2, &["--data-dir", "/none: there is no such folder"]);
+    scratch.fails("validate rte --data-dir {}/empty/RTE/..", 2, &["the file is empty"]);
+    scratch.fails("validate copa --data-dir {}/empty", 2, &["no data for `COPA`"]);
     let huge = fs::File::create(scratch.0.path().join("empty/RTE/val.jsonl")).expect("a file");
     huge.set_len(65 << 20).expect("a hole, which reads as zeros");
     scratch.fails("show rte --data-dir {}/empty", 2, &["val.jsonl:1: the line is longer than"]);

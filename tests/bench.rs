@@ -180,7 +180,7 @@ fn a_case_that_makes_no_sense_is_told_in_one_message() {
         ("--shape glm-base --sequence 1025", "a sequence has at most 1024 tokens"),
         ("--targets 0", "--targets 0: a share of tokens is above 0"),
         ("--rounds 4", "--rounds 4: a median needs at least 5"),
-        ("--threads 0", "--threads 0: at least one thread is needed"),
+        ("--threads 0", "--threads 0: from 1 to 1024 can be used"),
         ("--mode evaluate", "invalid value 'evaluate'"),
         ("--dtype f64", "invalid value 'f64'"),
         ("--against tensorflow --python python3", "invalid value 'tensorflow'"),

@@ -126,6 +126,25 @@ fn built_in_task_files_are_valid_with_and_without_data() {
 }
 
 #[test]
+fn a_variable_that_names_no_folder_is_an_error_and_no_mini_suite() {
+    let output = program().args(["run", "cb", "--dry-run"]).env("GLM_EVAL_DATA", "nowhere").output();
+    let output = output.expect("the program starts");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("`GLM_EVAL_DATA` names nowhere, which is no folder"), "{message}");
+}
+
+#[test]
+fn a_split_without_its_file_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy("docs/example/feelings.toml", folder.path().join("feelings.toml")).expect("a file");
+    std::fs::copy("docs/example/feelings/val.jsonl", folder.path().join("val.jsonl")).expect("a file");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let valid = stdout(&["validate", &path("feelings.toml"), "--data-dir", &path("")]);
+    assert!(valid.ends_with(": 1 pattern; no train file (train.jsonl); val 4 samples\n"), "{valid}");
+}
+
+#[test]
 fn the_example_of_the_readme_is_valid_and_can_be_shown() {
     let example = ["docs/example/feelings.toml", "--data-dir", "docs/example"];
     let line = "ok     docs/example/feelings.toml: 1 pattern; train 8 samples; val 4 samples\n";
@@ -134,6 +153,12 @@ fn the_example_of_the_readme_is_valid_and_can_be_shown() {
     let readme = std::fs::read_to_string("README.md").expect("the README");
     assert!(readme.contains(&valid), "the README shows what it prints");
     assert!(readme.contains(&stdout(&[&["show"], &example[..]].concat())), "the README shows what it prints");
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let more = ["--epochs", "10", "-o", out.path().to_str().expect("a path")];
+    let run = stdout(&[&["run"], &example[..], &more].concat());
+    let (table, _) = run.split_once("Record: ").expect("a record");
+    let table: String = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    assert!(readme.contains(&table), "the README shows what it prints: {table}");
 }
 
 /// Runs a command whose reader closes the pipe after the first bytes.

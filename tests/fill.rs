@@ -148,3 +148,23 @@ fn the_default_model_needs_no_files_and_is_called_random_only_where_it_is() {
         assert_eq!(notes.contains(&format!("{model}: weights drawn at random")), is_random, "{notes}");
     }
 }
+
+#[test]
+fn a_folder_of_records_does_not_hide_the_bundled_model_of_its_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("glm-tiny")).expect("a folder");
+    let mut command = fill_with("glm-tiny");
+    output(command.current_dir(folder.path()).args(["the [MASK] .", "--max-new-tokens", "1"]));
+}
+
+#[test]
+fn glm_tiny_leaves_no_blank_empty_unless_it_may() {
+    let fillings = |words: &[&str]| {
+        let mut command = fill_with("glm-tiny");
+        command.args(["The [MASK] sat on the [MASK] and looked at the moon.", "--json"]).args(words);
+        let line: Value = serde_json::from_str(&output(&mut command).0).expect("one object");
+        line["fillings"].as_array().expect("a list").iter().map(|f| f["text"] == "").collect::<Vec<_>>()
+    };
+    assert_eq!(fillings(&[]), [false, false]);
+    assert_eq!(fillings(&["--min-length", "0"]), [true, true], "of these weights");
+}
